@@ -1,0 +1,1 @@
+"""One open WebSocket over any Trio stream."""

@@ -1,0 +1,208 @@
+"""How a connection ends: the closing handshake and its deadlines (RFC 6455 section 7).
+
+Theory of operation
+===================
+
+A connection ends in one of four ways, and each is one method here: we close
+(``close``), the peer closes (``receive``), the peer broke a rule (``fail``), or the
+stream is gone (``lose`` for reading, ``lose_writing`` for writing). Each decides three
+things at once: what ``reason`` says from now on, whether a Close frame is posted, and
+by when the stream is dropped at the latest. None of them waits. The last act is always
+``end``: the stream was dropped, and everybody who still waits for anything is woken.
+
+The deadlines are all one cancel scope, around the reader:
+
+* ``disconnect_timeout`` from the first Close frame, whoever sent it: it spans writing
+  ours, receiving the peer's, and the end of the stream;
+* once ours has left and nothing but the end of the stream is missing, one second more
+  at most. A server does not wait for it: it drops the stream first (RFC 6455 section
+  7.1.1). A connection that we failed waits on both sides, because a socket that is
+  closed with unread bytes sends a reset, and then the peer may never learn the code;
+* when writing has failed, one second for the reader to find what the peer said last.
+
+``reason`` is the peer's Close once it came, else ours as given, else 1006. ``cause`` is
+the exception that broke the connection, if one did.
+
+The module does not know who calls it: every method may be called by the reader, by a
+task of the user's in the middle of its call, or by the connection's own task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from .._close_reason import CloseReason, check_close, closed_reason
+from .._errors import ConnectionClosed, ProtocolViolation
+from .._protocol.engine import Engine
+from .._protocol.events import CloseReceived, ViolationFound
+from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
+from .inbox import Inbox
+from .outbox import Outbox
+
+logger = logging.getLogger("trio-websocket")
+
+STREAM_END_TIMEOUT = 1.0  # seconds: a peer that is alive ends the stream at once
+
+_ABNORMAL_CLOSURE = 1006
+
+
+class Closing:
+    """The end of one connection.
+
+    Attributes:
+        reason: Why the connection is closed or closing, or None while it is open.
+        sent: The Close that we sent, if we did.
+        received: The Close that the peer sent, if it did.
+        cause: The exception that broke the connection, if one did.
+        is_local: Whether we closed first.
+        scope: The scope that every deadline is set on; the reader runs in it.
+        ended: Set when the stream was dropped.
+
+    """
+
+    def __init__(self, name: str, engine: Engine, *, disconnect_timeout: float) -> None:
+        self.reason: CloseReason | None = None
+        self.sent: CloseReason | None = None
+        self.received: CloseReason | None = None
+        self.cause: BaseException | None = None
+        self.is_local = False
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+        self.dependents: set[trio.CancelScope] = set()
+        self._name = name
+        self._engine = engine
+        self._disconnect_timeout = disconnect_timeout
+        self._writing_error: Exception | None = None
+        self._is_close_written = False
+
+    def join(
+        self, inbox: Inbox, outbox: Outbox, wake_waiters: Callable[[], None]
+    ) -> None:
+        """Meet the parts that have to be told.
+
+        ``wake_waiters`` is called whenever a task may wait for what will not come.
+        """
+        self._inbox = inbox
+        self._outbox = outbox
+        self._wake_waiters = wake_waiters
+
+    @property
+    def is_timed_out(self) -> bool:
+        """Whether we closed and the peer let the deadline pass without its Close."""
+        is_unanswered = self.is_local and self.received is None and self.cause is None
+        return is_unanswered and trio.current_time() >= self.scope.deadline
+
+    def error(self) -> ConnectionClosed:
+        """Build the error for those who want something of a closed connection."""
+        error = ConnectionClosed(self.reason)
+        error.__cause__ = self.cause
+        return error
+
+    def close(self, code: int | None, reason: str | None) -> None:
+        """Send our Close frame, unless one was sent or received already.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If the code may not be sent.
+
+        """
+        wire_code, wire_reason = check_close(code, reason)
+        if self._engine.state not in MAY_SEND_MESSAGES:
+            return
+        self.is_local = True
+        self._settle(closed_reason(code, reason))
+        self._send(wire_code, wire_reason)
+        self._inbox.close(discard=True)
+        self._wake_waiters()
+
+    def receive(self, event: CloseReceived) -> None:
+        """Take note of the peer's Close frame and answer it with the same."""
+        self.received = closed_reason(event.code, event.reason)
+        logger.debug("%s received %s", self._name, self.received)
+        self._settle(self.received)
+        if self._engine.state is ConnectionState.REMOTE_CLOSING:
+            self._send(event.code, event.reason)
+            self._inbox.close(discard=False)
+        self._limit_to_stream_end()
+        self._wake_waiters()
+
+    def fail(self, event: ViolationFound) -> None:
+        """Give the connection up because of what the peer did (RFC 6455 section 7.1.7).
+
+        Messages that came before are to be handed out first: the caller sees to that.
+        """
+        logger.debug("%s failed: %d %s", self._name, event.code, event.problem)
+        self.cause = ProtocolViolation(event.code, event.problem)
+        if self._engine.state is ConnectionState.FAILING:
+            code, reason = check_close(event.code, event.problem)
+            self._settle(closed_reason(code, reason))
+            self._send(code, reason)
+            self._inbox.close(discard=False)
+        self._limit_to_stream_end()
+        self._wake_waiters()
+
+    def lose(self, error: Exception | None) -> None:
+        """Take note that nothing can be received any more.
+
+        Args:
+            error: What the stream raised, or None if it ended in order.
+
+        """
+        if self.received is None and self.cause is None:
+            self.cause = error
+        if self.reason is None:
+            self._settle(CloseReason(_ABNORMAL_CLOSURE, None))
+        self._inbox.close(discard=False)
+
+    def lose_writing(self, error: Exception) -> None:
+        """Take note that nothing can be sent any more.
+
+        What the peer sent before it went may still lie in the socket, its Close above
+        all, so the reader gets a moment to find it.
+        """
+        logger.debug("%s cannot write: %r", self._name, error)
+        self._writing_error = error
+        self.limit(min(STREAM_END_TIMEOUT, self._disconnect_timeout))
+
+    def abort(self) -> None:
+        """Drop the stream without a word; the connection's task does it."""
+        self.lose(None)
+        self.scope.cancel()
+
+    def end(self) -> None:
+        """Take note that the stream was dropped, and wake everybody."""
+        self.lose(self._writing_error)
+        self._engine.receive_eof()
+        self._outbox.close()
+        self._wake_waiters()
+        self.ended.set()
+        logger.debug("%s ended: %s", self._name, self.reason)
+
+    def limit(self, timeout: float) -> None:
+        """Drop the stream in so many seconds, or earlier if that was said before."""
+        deadline = trio.current_time() + timeout
+        self.scope.deadline = min(self.scope.deadline, deadline)
+
+    def _settle(self, reason: CloseReason) -> None:
+        self.reason = reason
+        for scope in self.dependents:
+            scope.cancel()
+
+    def _send(self, code: int | None, reason: str) -> None:
+        self.sent = closed_reason(code, reason)
+        logger.debug("%s sends %s", self._name, self.sent)
+        frame = self._engine.send_close(code, reason)
+        self._outbox.post(frame, on_written=self._note_close_written)
+        self.limit(self._disconnect_timeout)
+
+    def _note_close_written(self) -> None:
+        self._is_close_written = True
+        if self._engine.state is not ConnectionState.LOCAL_CLOSING:
+            self._limit_to_stream_end()
+
+    def _limit_to_stream_end(self) -> None:
+        if self._is_close_written:
+            self.limit(STREAM_END_TIMEOUT)

@@ -1,0 +1,136 @@
+"""The parts of one connection put together, and the task that they live in.
+
+Theory of operation
+===================
+
+A connection is one task in a nursery that its user can see. In it live the reader and,
+when something has to wait for the network, the writer. The task ends when the stream is
+not needed any more, and then it drops the stream, whatever happened before: no route
+leads out of ``run`` that leaves a stream open or a task waiting.
+
+When the task is cancelled, with its nursery or from further out, the connection is
+over. What the peer still hears is the ``farewell``: nothing, a Close frame if that can
+be written without waiting, or a Close frame and some time for the answer. The reader
+starts again for that, under a shield with a deadline; it lost nothing when it was
+cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import trio
+
+from .._options import ConnectionOptions
+from .._protocol.engine import Engine
+from .._protocol.state import ConnectionState
+from .closing import Closing
+from .inbox import Inbox
+from .outbox import STREAM_ERRORS, Outbox
+from .reader import Reader
+from .round_trips import RoundTrips
+
+logger = logging.getLogger("trio-websocket")
+
+_GOING_AWAY = 1001
+_WAITING_FOR_PONGS = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """What a connection says when the task that it lives in is cancelled.
+
+    Attributes:
+        grace: How many seconds to wait for the peer's answer to our Close with 1001; 0
+            sends it only if that needs no waiting.
+
+    """
+
+    grace: float
+
+
+class Link:
+    """One stream, the protocol on it, and everything that is done with them."""
+
+    def __init__(
+        self,
+        name: str,
+        stream: trio.abc.Stream,
+        engine: Engine,
+        options: ConnectionOptions,
+        *,
+        farewell: Farewell | None,
+    ) -> None:
+        self.engine = engine
+        self.round_trips = RoundTrips()
+        self.closing = Closing(
+            name, engine, disconnect_timeout=options.disconnect_timeout
+        )
+        self.reader = Reader(
+            stream,
+            engine,
+            self.closing,
+            round_trips=self.round_trips,
+            options=options,
+        )
+        self.inbox = Inbox(
+            options.message_queue_size,
+            refill=self.reader.refill,
+            on_taken=self.reader.wake,
+        )
+        self.outbox = Outbox(stream, self.closing.lose_writing)
+        self.reader.join(self.inbox, self.outbox)
+        self.closing.join(self.inbox, self.outbox, self._wake_waiters)
+        self._stream = stream
+        self._farewell = farewell
+
+    async def run(self) -> None:
+        """Run the connection until it has ended and its stream was dropped.
+
+        Cancellation:
+            Ends the connection, after the farewell.
+
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self.outbox.start(nursery)
+                try:
+                    with self.closing.scope:
+                        await self.reader.run()
+                except trio.Cancelled:
+                    await self._say_farewell()
+                    raise
+                finally:
+                    self.outbox.close()
+        finally:
+            await drop(self._stream)
+            self.closing.end()
+
+    async def _say_farewell(self) -> None:
+        if self._farewell is None:
+            return
+        grace = self._farewell.grace
+        deadline = self.closing.scope.deadline
+        with trio.CancelScope(shield=True, deadline=deadline) as scope:
+            self.closing.scope = scope
+            self.closing.close(_GOING_AWAY, None)
+            if grace:
+                self.closing.limit(grace)
+                await self.reader.run()
+            else:
+                await self.outbox.flush_without_waiting()
+
+    def _wake_waiters(self) -> None:
+        self.reader.wake()
+        if self.engine.state not in _WAITING_FOR_PONGS:
+            self.round_trips.abandon()
+
+
+async def drop(stream: trio.abc.AsyncResource) -> None:
+    """Close a stream at once, whatever state it is in."""
+    with trio.CancelScope(shield=True):
+        try:
+            await trio.aclose_forcefully(stream)
+        except STREAM_ERRORS as error:
+            logger.debug("closing %r: %r", stream, error)

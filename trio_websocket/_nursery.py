@@ -1,0 +1,101 @@
+"""The one place that knows exception groups.
+
+Theory of operation
+===================
+
+``open_websocket`` runs a nursery that its user did not ask for, so its user must not
+see it: an exception leaves the block as it would leave any other block, and nobody has
+to write ``except*``. Trio wraps what leaves a nursery in a group; here it is unwrapped.
+
+The body's exception is kept out of the nursery, so that the nursery does not cancel its
+children for it; ``on_leave`` tells them to end in order. When they have, the members of
+the nursery's group and the body's exception are looked at together:
+
+1. One alone is raised as it is, its cause and context untouched. A group that the user
+   raised is a user's exception like any other.
+2. ``Cancelled`` gives way to the one exception beside it. If there is nothing else, the
+   body's own ``Cancelled`` is raised.
+3. Ctrl-C among several wins: a new ``KeyboardInterrupt``, caused by all of them.
+4. The body's exception wins over ours, which go into its context.
+5. Several of ours and none of the body's is a fault of the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from ._errors import TrioWebsocketInternalError
+
+
+@asynccontextmanager
+async def open_bare_nursery(
+    on_leave: Callable[[BaseException | None], None],
+) -> AsyncIterator[trio.Nursery]:
+    """Open a nursery out of which the body's exception comes bare.
+
+    Args:
+        on_leave: Called when the body was left, with its exception or None. It makes
+            the children end; the nursery waits for them.
+
+    """
+    body_error: BaseException | None = None
+    members: Sequence[BaseException] = ()
+    try:
+        async with trio.open_nursery(strict_exception_groups=True) as nursery:
+            try:
+                yield nursery
+            except BaseException as raised:  # noqa: BLE001  # raised again below
+                body_error = raised
+            on_leave(body_error)
+    except BaseExceptionGroup as group:
+        members = group.exceptions
+    error = choose_error(body_error, members)
+    if error is not None:
+        raise_untouched(error)
+
+
+def choose_error(
+    body_error: BaseException | None, child_errors: Sequence[BaseException]
+) -> BaseException | None:
+    """Choose what to raise out of the exceptions of a body and of its children."""
+    errors = [*child_errors] if body_error is None else [body_error, *child_errors]
+    if len(errors) < 2:
+        return errors[0] if errors else None
+    failures = [error for error in errors if not isinstance(error, trio.Cancelled)]
+    if len(failures) < 2:
+        return failures[0] if failures else errors[0]
+    group = BaseExceptionGroup("several tasks of one connection failed", errors)
+    if any(isinstance(error, KeyboardInterrupt) for error in errors):
+        interrupt = KeyboardInterrupt()
+        interrupt.__cause__ = group
+        return interrupt
+    if body_error is not None:
+        return put_in_context(body_error, child_errors)
+    internal = TrioWebsocketInternalError()
+    internal.__cause__ = group
+    return internal
+
+
+def put_in_context(
+    error: BaseException, others: Sequence[BaseException]
+) -> BaseException:
+    """Hang other exceptions into the context of one, beside what it has there."""
+    context = [*others]
+    if error.__context__ is not None and not error.__suppress_context__:
+        context.append(error.__context__)
+    error.__context__ = BaseExceptionGroup("what failed at the same time", context)
+    error.__suppress_context__ = False
+    return error
+
+
+def raise_untouched(error: BaseException) -> None:
+    """Raise an exception without Python's adding to its context."""
+    context, is_suppressed = error.__context__, error.__suppress_context__
+    try:
+        raise error
+    finally:
+        error.__context__, error.__suppress_context__ = context, is_suppressed
+        del error, context

@@ -1,0 +1,1 @@
+"""The protocol below the Trio line: bytes in, events and bytes out."""

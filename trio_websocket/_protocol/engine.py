@@ -1,0 +1,327 @@
+"""One open connection on wsproto: bytes in, events and bytes out (RFC 6455).
+
+Theory of operation
+===================
+
+The engine owns one wsproto ``Connection`` and translates everything: no type of wsproto
+and no exception of its own is seen above it, and what the peer did wrong becomes one
+``ViolationFound`` with the close code to answer with.
+
+It cuts the stream itself. wsproto's buffer cannot be seen from outside, so the engine
+reads the length in each frame header (and judges nothing) and feeds wsproto to the end
+of one frame, never a byte of the next. Thus it always knows whether wsproto stands at
+the boundary between two frames, which two things need: a reader with no room for a
+message can stop before that message and still answer a ping in front of it, and a lane
+can take whole frames past wsproto.
+
+The rules that keep this true:
+
+* ``_head`` holds the header bytes of the present frame that wsproto has got, ``_frame``
+  the same header once it is whole, ``_unfed`` the payload bytes that wsproto has not
+  got. At a boundary there is neither head nor frame.
+* wsproto gets header bytes as soon as they are here, so that a bad opcode is judged on
+  the first two bytes and not after a length that may never come.
+* The payload of a Close frame is fed whole, because its code is looked at first.
+* After a Close frame or a violation nothing is parsed: wsproto's generator is dead
+  then, and its state may still say OPEN. What arrives later is dropped.
+
+The engine does not know about sockets, time, limits or who waits for a message. Its
+events are asked for one at a time, because what is done about one (a message that finds
+no room, a Close) decides whether the next may be looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+
+import wsproto.events
+from wsproto.connection import Connection, ConnectionState as WsprotoState
+from wsproto.frame_protocol import CloseReason as WsprotoCloseReason
+from wsproto.utilities import ProtocolError as WsprotoError
+
+from .events import (
+    CloseReceived,
+    Event,
+    MessageReceived,
+    Pause,
+    Piece,
+    PingReceived,
+    PongReceived,
+    ViolationFound,
+)
+from .frame_header import (
+    FrameHeader,
+    Opcode,
+    mask_payload,
+    measure_header,
+    parse_header,
+)
+from .lane import Lane
+from .state import TRANSITIONS, ConnectionState, Step
+
+# What wsproto's parser can let out on bytes that it did not expect.
+_FOREIGN_ERRORS = (WsprotoError, ValueError, TypeError, struct.error, AssertionError)
+
+_PROTOCOL_ERROR = 1002
+_TRY_AGAIN_LATER = 1013
+# Registered after wsproto was written, which calls it a violation. It goes through
+# wsproto as its neighbour and comes out as itself.
+_BAD_GATEWAY = 1014
+
+_FIRST_CONTROL_OPCODE = 8
+_CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
+
+
+class Engine:
+    """The protocol of one open connection.
+
+    Attributes:
+        is_client: Whether we are the client.
+        state: How far the connection is on its way from open to closed.
+        is_over: Whether nothing that arrives is parsed any more: a Close frame, a
+            violation or the end of the stream has come.
+
+    """
+
+    def __init__(
+        self, connection: Connection, *, is_client: bool, lane: Lane | None = None
+    ) -> None:
+        self.is_client = is_client
+        self.state = ConnectionState.OPEN
+        self.is_over = False
+        self._wsproto = connection
+        self._lane = lane
+        self._buffer = bytearray()
+        self._events: deque[Event] = deque()
+        self._head = bytearray()
+        self._frame: FrameHeader | None = None
+        self._unfed = 0
+        self._is_frame_reported = False
+        self._message_kind: Opcode | None = None
+        self._is_bad_gateway = False
+
+    def take_step(self, step: Step) -> None:
+        """Move to the next state; the only place that does."""
+        self.state = TRANSITIONS[self.state][step]
+
+    # Bytes in, events out.
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        """Take bytes that were received; ``next_event`` tells what they mean."""
+        if not self.is_over:
+            self._buffer += data
+
+    def receive_eof(self) -> None:
+        """Take note that the stream has ended, by whichever end."""
+        self._stop_parsing()
+        self.take_step(Step.STREAM_ENDED)
+
+    def refuse(self) -> None:
+        """Give up on a peer that does what is legal but not wanted here."""
+        self._stop_parsing()
+        self.take_step(Step.VIOLATION_FOUND)
+
+    def next_event(self, *, has_room: bool, max_size: float) -> Event | Pause:
+        """Report the next thing that has happened, or why there is none.
+
+        Args:
+            has_room: Whether there is room for a new message. If not, the engine stops
+                in front of the first frame of the next message.
+            max_size: The largest message, in bytes, that the lane may take.
+
+        """
+        while not self._events:
+            if self.is_over:
+                return Pause.ENDED
+            pause = self._advance(has_room=has_room, max_size=max_size)
+            if pause is not None:
+                return pause
+        return self._events.popleft()
+
+    def _advance(self, *, has_room: bool, max_size: float) -> Pause | None:
+        if self._frame is not None:
+            return self._feed_payload(self._frame)
+        if not self._head:
+            if len(self._buffer) < 2:
+                return Pause.DATA
+            if self._is_before_message():
+                if not has_room:
+                    return Pause.ROOM
+                if self._lane is not None and self._take_lane(self._lane, max_size):
+                    return None
+        return self._feed_head()
+
+    def _is_before_message(self) -> bool:
+        opcode = self._buffer[0] & 0x0F
+        return self._message_kind is None and opcode < _FIRST_CONTROL_OPCODE
+
+    def _take_lane(self, lane: Lane, max_size: float) -> bool:
+        messages, used = lane.decode(
+            self._buffer, is_client=self.is_client, limit=1, max_size=max_size
+        )
+        del self._buffer[:used]
+        self._events.extend(MessageReceived(message) for message in messages)
+        return bool(messages)
+
+    def _feed_head(self) -> Pause | None:
+        """Feed what is here of a header, and of the payload behind it."""
+        size = measure_header(self._head[1] if self._head else self._buffer[1])
+        chunk = self._take(size - len(self._head))
+        if not chunk:
+            return Pause.DATA
+        self._head += chunk
+        frame = parse_header(self._head)
+        if frame is None:
+            self._feed(chunk, payload_size=0)
+            return None
+        self._head.clear()
+        self._frame = frame
+        self._unfed = frame.payload_length
+        self._is_frame_reported = False
+        return self._feed_payload(frame, head=chunk)
+
+    def _feed_payload(self, frame: FrameHeader, *, head: bytes = b"") -> Pause | None:
+        if frame.opcode == Opcode.CLOSE and len(self._buffer) < self._unfed:
+            payload = b""
+        else:
+            payload = self._take(self._unfed)
+        if not payload and not head:
+            return Pause.DATA
+        self._unfed -= len(payload)
+        if frame.opcode == Opcode.CLOSE:
+            payload = self._stand_in(frame, payload)
+        self._feed(head + payload, payload_size=len(payload))
+        self._announce(frame)
+        if not self._unfed:
+            self._frame = None
+        return None
+
+    def _take(self, size: int) -> bytes:
+        chunk = bytes(self._buffer[:size])
+        del self._buffer[: len(chunk)]
+        return chunk
+
+    def _stand_in(self, frame: FrameHeader, payload: bytes) -> bytes:
+        """Replace the one code that wsproto does not know by one that it does."""
+        key = (frame.masking_key or bytes(4))[:2]
+        if mask_payload(payload[:2], key) != _BAD_GATEWAY.to_bytes(2, "big"):
+            return payload
+        self._is_bad_gateway = True
+        return mask_payload(_TRY_AGAIN_LATER.to_bytes(2, "big"), key) + payload[2:]
+
+    def _announce(self, frame: FrameHeader) -> None:
+        """Report the size of a frame of which no payload is here yet."""
+        if self._is_frame_reported or self.is_over or not self._unfed:
+            return
+        match frame.opcode:
+            case Opcode.TEXT if self._message_kind is None:
+                kind = Opcode.TEXT
+            case Opcode.BINARY if self._message_kind is None:
+                kind = Opcode.BINARY
+            case Opcode.CONTINUATION if self._message_kind is not None:
+                kind = self._message_kind
+            case _:
+                return
+        self._message_kind = kind
+        self._report("" if kind is Opcode.TEXT else b"", size=0, is_last=False)
+
+    def _feed(self, chunk: bytes, *, payload_size: int) -> None:
+        """Give wsproto bytes of one frame and report what it makes of them."""
+        try:
+            self._wsproto.receive_data(chunk)
+            for event in self._wsproto.events():
+                self._translate(event, payload_size)
+        except _FOREIGN_ERRORS as error:
+            self._report_violation(_PROTOCOL_ERROR, f"unexpected bytes: {error}")
+
+    def _translate(self, event: wsproto.events.Event, payload_size: int) -> None:
+        match event:
+            case wsproto.events.TextMessage(data=text, message_finished=is_last):
+                self._message_kind = None if is_last else Opcode.TEXT
+                self._report(text, size=payload_size, is_last=is_last)
+            case wsproto.events.BytesMessage(data=data, message_finished=is_last):
+                self._message_kind = None if is_last else Opcode.BINARY
+                self._report(bytes(data), size=payload_size, is_last=is_last)
+            case wsproto.events.Ping(payload=payload):
+                self._events.append(PingReceived(bytes(payload)))
+            case wsproto.events.Pong(payload=payload):
+                self._events.append(PongReceived(bytes(payload)))
+            case wsproto.events.CloseConnection(code=code, reason=reason):
+                self._report_close(int(code), reason or "")
+            case _:
+                raise AssertionError(event)
+
+    def _report(self, data: str | bytes, *, size: int, is_last: bool) -> None:
+        begins_frame = not self._is_frame_reported
+        self._is_frame_reported = True
+        self._events.append(Piece(data, size, self._unfed, begins_frame, is_last))
+
+    def _report_close(self, code: int, reason: str) -> None:
+        # wsproto reports what it could not parse as if the peer had closed, but only a
+        # Close frame moves its state.
+        if self._wsproto.state not in _CLOSE_HAS_COME:
+            self._report_violation(code, reason)
+            return
+        if self._is_bad_gateway:
+            code = _BAD_GATEWAY
+        has_code = code != WsprotoCloseReason.NO_STATUS_RCVD
+        self._events.append(CloseReceived(code if has_code else None, reason))
+        self._stop_parsing()
+        self.take_step(Step.CLOSE_RECEIVED)
+
+    def _report_violation(self, code: int, problem: str) -> None:
+        self._events.append(ViolationFound(code, problem))
+        self._stop_parsing()
+        self.take_step(Step.VIOLATION_FOUND)
+
+    def _stop_parsing(self) -> None:
+        self.is_over = True
+        self._buffer = bytearray()
+
+    # Intent in, bytes out.
+
+    def send_message(
+        self, message: str | bytes, masking_key: bytes | None = None
+    ) -> bytes:
+        """Build the frame of a text or binary message (RFC 6455 section 5.6).
+
+        Args:
+            message: The message.
+            masking_key: Four unpredictable bytes that let a client take the lane; a
+                server needs none.
+
+        Raises:
+            UnicodeEncodeError: If text has surrogates that UTF-8 cannot carry; nothing
+                has changed then.
+
+        """
+        if self._lane is not None and (masking_key is not None or not self.is_client):
+            frame = self._lane.encode(message, masking_key)
+            if frame is not None:
+                return frame
+        if isinstance(message, str):
+            return self._wsproto.send(wsproto.events.TextMessage(data=message))
+        return self._wsproto.send(wsproto.events.BytesMessage(data=message))
+
+    def send_ping(self, payload: bytes) -> bytes:
+        """Build a ping of at most 125 bytes (RFC 6455 section 5.5.2)."""
+        return self._wsproto.send(wsproto.events.Ping(payload=payload))
+
+    def send_pong(self, payload: bytes) -> bytes:
+        """Build a pong of at most 125 bytes (RFC 6455 section 5.5.3)."""
+        return self._wsproto.send(wsproto.events.Pong(payload=payload))
+
+    def send_close(self, code: int | None, reason: str) -> bytes:
+        """Build our Close frame (RFC 6455 section 5.5.1).
+
+        Args:
+            code: A code that may be sent, or None for an empty frame.
+            reason: At most 123 bytes of UTF-8; empty if there is no code.
+
+        """
+        status = WsprotoCloseReason.NO_STATUS_RCVD if code is None else code
+        event = wsproto.events.CloseConnection(code=status, reason=reason)
+        frame = self._wsproto.send(event)
+        self.take_step(Step.CLOSE_SENT)
+        return frame

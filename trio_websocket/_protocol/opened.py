@@ -1,0 +1,26 @@
+"""What an opening handshake ends with when it succeeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open connection.
+
+    Attributes:
+        engine: The protocol from here on. It holds the bytes that came behind the
+            handshake already.
+        headers: For a client, the headers of the server's answer in the order of the
+            wire, names in lower case, without those that belong to the handshake. For a
+            server, nothing.
+        subprotocol: What was agreed on, if anything.
+
+    """
+
+    engine: Engine
+    headers: tuple[tuple[bytes, bytes], ...]
+    subprotocol: str | None

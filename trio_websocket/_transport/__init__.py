@@ -1,0 +1,1 @@
+"""Byte streams; nothing here knows of WebSocket."""

@@ -16,14 +16,15 @@ endif
 IDENTIFY := -c "import sys; print(sys.version_info[:3], sys.base_prefix)"
 
 # Set up the dependency group $(1): nothing if its stamp says so, else into the virtual
-# environment that is there, else (none, or of another interpreter) into a new one.
+# environment that is there, else (none, or of another interpreter, or copied from
+# elsewhere) into a new one.
 define set-up
 @set -e; \
 if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	echo "Python 3.11 or newer is needed: name one with PYTHON=..." >&2; exit 1; \
 fi; \
 wanted="$$("$(PYTHON)" $(IDENTIFY))"; \
-present="$$("$(PY)" $(IDENTIFY) 2>/dev/null || true)"; \
+present="$$(grep -sqF "$(PY)" "$(BIN)/pip" && "$(PY)" $(IDENTIFY) 2>/dev/null || true)"; \
 key="$$wanted $$(cksum <pyproject.toml)"; \
 for group in $(1) dev; do \
 	if [ "$$wanted" = "$$present" ] && [ "$$key" = "$$(cat "$(VENV)/stamp-$$group" 2>/dev/null)" ]; then \
@@ -44,7 +45,7 @@ endef
 	pyright verifytypes pytest docs autobahn compat format clean env demo-env
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: demo-env  ## run the demonstration: a TLS server, its clients, and what they say
 	@"$(PY)" examples/demo.py

@@ -107,7 +107,7 @@ async def run_program(name: str, command: Sequence[str], *, time_limit: float) -
     """Run a program to its end, with its output in a log.
 
     Raises:
-        RunError: If it cannot be started, fails, or takes longer than the limit, in seconds.
+        RunError: If it cannot be started, fails, or takes more seconds than the limit.
 
     Cancellation:
         The program is told to end, and is killed if it has not done so in 5 s.

@@ -3,7 +3,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 
+import hypothesis
 import pytest
+
+# A slow machine is no failure; the time limit of a test is pytest's.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 Report = pytest.TestReport | pytest.CollectReport
 

@@ -22,8 +22,9 @@ the nursery's group and the body's exception are looked at together:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import trio
 
@@ -33,7 +34,7 @@ from ._errors import TrioWebsocketInternalError
 @asynccontextmanager
 async def open_bare_nursery(
     on_leave: Callable[[BaseException | None], None],
-) -> AsyncIterator[trio.Nursery]:
+) -> AsyncGenerator[trio.Nursery]:
     """Open a nursery out of which the body's exception comes bare.
 
     Args:
@@ -99,3 +100,33 @@ def raise_untouched(error: BaseException) -> None:
     finally:
         error.__context__, error.__suppress_context__ = context, is_suppressed
         del error, context
+
+
+def find_first(error: OSError) -> BaseException:
+    """Find the first of several failures that Trio's error hides, or the error itself.
+
+    ``trio.open_tcp_stream`` tries every address of a host and raises one ``OSError``
+    without a number for all that failed; the first has one.
+    """
+    is_group = isinstance(error.__cause__, BaseExceptionGroup)
+    return find_leaves(error.__cause__)[0] if is_group else error
+
+
+def find_leaves(error: BaseException) -> list[BaseException]:
+    """List the exceptions in a group and the groups in it, or the exception itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return [leaf for member in members for leaf in find_leaves(member)]
+
+
+def split_failures(
+    error: BaseException,
+) -> tuple[Exception | None, BaseException | None]:
+    """Part what went wrong from what must go on: Cancelled, Ctrl-C, SystemExit."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.split(Exception)
+    if isinstance(error, Exception):
+        return error, None
+    return None, error

@@ -47,8 +47,8 @@ class ConnectionOptions:
         _check_size("message_queue_size", self.message_queue_size)
         _check_size("max_message_size", self.max_message_size)
         _check_buffer_size("receive_buffer_size", self.receive_buffer_size)
-        _check_timeout("connect_timeout", self.connect_timeout)
-        _check_timeout("disconnect_timeout", self.disconnect_timeout)
+        check_timeout("connect_timeout", self.connect_timeout)
+        check_timeout("disconnect_timeout", self.disconnect_timeout)
 
 
 def _check_size(name: str, value: object) -> None:
@@ -69,7 +69,8 @@ def _check_buffer_size(name: str, value: object) -> None:
         raise ValueError(f"{name} must be 1 or more, not {value!r}")
 
 
-def _check_timeout(name: str, value: object) -> None:
+def check_timeout(name: str, value: object) -> None:
+    """Check an option that is a number of seconds; an error tells its name."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     # Not "value < 0": that is false for NaN too.

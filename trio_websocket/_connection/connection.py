@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import cast
 
 import trio
 
@@ -48,41 +49,30 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     CONNECTION_ID: Iterator[int] = itertools.count()
 
-    def __init__(
-        self,
-        stream: trio.abc.Stream,
-        opened: Opened,
-        *,
-        path: str,
-        options: ConnectionOptions,
-        farewell: Farewell | None = None,
-    ) -> None:
-        self._id = next(self.CONNECTION_ID)
-        self._is_client = opened.engine.is_client
+    def __init__(self, link: Link, opened: Opened, *, path: str) -> None:
+        self._link = link
+        self._engine = link.engine
+        self._closing = link.closing
         self._path = path
         self._subprotocol = opened.subprotocol
         self._handshake_headers = opened.headers
-        self._local, self._remote = find_endpoints(stream)
+        self._local, self._remote = find_endpoints(link.stream)
         self._turns = find_turns()
-        self._link = Link(str(self), stream, opened.engine, options, farewell=farewell)
-        self._engine = self._link.engine
-        self._closing = self._link.closing
 
     def __str__(self) -> str:
-        role = "client" if self.is_client else "server"
-        return f"{role}-{self._id}"
+        return self._link.name
 
     # What it is.
 
     @property
     def is_client(self) -> bool:
         """Whether this end asked for the connection."""
-        return self._is_client
+        return self._engine.is_client
 
     @property
     def is_server(self) -> bool:
         """Whether this end accepted the connection."""
-        return not self._is_client
+        return not self._engine.is_client
 
     @property
     def local(self) -> Endpoint | str:
@@ -366,7 +356,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         await self._closing.ended.wait()
 
     @asynccontextmanager
-    async def cancel_on_close(self, *, discard: bool = False) -> AsyncIterator[None]:
+    async def cancel_on_close(self, *, discard: bool = False) -> AsyncGenerator[None]:
         """Run a block that is cancelled as soon as the connection closes.
 
         For those who only send, or wait for something else: without a task that takes
@@ -405,7 +395,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         return received is not None and received.code in _ORDERLY_CODES
 
     @contextmanager
-    def _ignore_messages(self, *, discard: bool) -> Iterator[None]:
+    def _ignore_messages(self, *, discard: bool) -> Generator[None]:
         def on_message() -> None:
             if not discard:
                 problem = "a message came that nobody wanted"
@@ -415,11 +405,33 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             yield
 
 
-def check_message(message: str | bytes | bytearray | memoryview) -> str | bytes:
+def make_connection(
+    stream: trio.abc.Stream,
+    opened: Opened,
+    *,
+    path: str,
+    options: ConnectionOptions,
+    farewell: Farewell | None = None,
+) -> tuple[WebSocketConnection, Link]:
+    """Make a connection of a stream on which the opening has succeeded.
+
+    Returns:
+        The connection, and the link whose ``run`` must be started in a nursery.
+
+    """
+    number = next(WebSocketConnection.CONNECTION_ID)
+    role = "client" if opened.engine.is_client else "server"
+    link = Link(f"{role}-{number}", stream, opened.engine, options, farewell=farewell)
+    return WebSocketConnection(link, opened, path=path), link
+
+
+def check_message(message: object) -> str | bytes:
     """Return text as it is and anything bytes-like as bytes."""
     if isinstance(message, str | bytes):
         return message
-    if isinstance(message, bytearray | memoryview):
+    if isinstance(message, bytearray):
         return bytes(message)
+    if isinstance(message, memoryview):
+        return cast("memoryview[int]", message).tobytes()
     msg = f"a message must be str or bytes-like, not {type(message).__name__}"
     raise ValueError(msg)

@@ -26,7 +26,7 @@ The inbox does not know the protocol. ``on_taken`` tells the reader that there i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import trio
@@ -164,7 +164,7 @@ class Inbox:
             trio.lowlevel.reschedule(ticket.task)
 
     @contextmanager
-    def unwanted(self, on_message: Callable[[], None]) -> Iterator[None]:
+    def unwanted(self, on_message: Callable[[], None]) -> Generator[None]:
         """Keep no message that no task waits for; ``on_message`` is called instead."""
         self._on_unwanted.append(on_message)
         self._on_taken()

@@ -17,7 +17,6 @@ cancelled.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import trio
@@ -25,13 +24,12 @@ import trio
 from .._options import ConnectionOptions
 from .._protocol.engine import Engine
 from .._protocol.state import ConnectionState
+from .._stream import drop
 from .closing import Closing
 from .inbox import Inbox
-from .outbox import STREAM_ERRORS, Outbox
+from .outbox import Outbox
 from .reader import Reader
 from .round_trips import RoundTrips
-
-logger = logging.getLogger("trio-websocket")
 
 _GOING_AWAY = 1001
 _WAITING_FOR_PONGS = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
@@ -62,6 +60,8 @@ class Link:
         *,
         farewell: Farewell | None,
     ) -> None:
+        self.name = name
+        self.stream = stream
         self.engine = engine
         self.round_trips = RoundTrips()
         self.closing = Closing(
@@ -82,7 +82,6 @@ class Link:
         self.outbox = Outbox(stream, self.closing.lose_writing)
         self.reader.join(self.inbox, self.outbox)
         self.closing.join(self.inbox, self.outbox, self._wake_waiters)
-        self._stream = stream
         self._farewell = farewell
 
     async def run(self) -> None:
@@ -104,8 +103,20 @@ class Link:
                 finally:
                     self.outbox.close()
         finally:
-            await drop(self._stream)
+            await drop(self.stream)
             self.closing.end()
+
+    async def flush(self) -> None:
+        """Wait until everything that was posted was handed to the stream.
+
+        Raises:
+            ConnectionClosed: If it never will be.
+
+        """
+        await self.outbox.flush()
+        if self.outbox.is_broken:
+            await self.closing.ended.wait()
+            raise self.closing.error() from self.closing.cause
 
     async def _say_farewell(self) -> None:
         if self._farewell is None:
@@ -127,10 +138,12 @@ class Link:
             self.round_trips.abandon()
 
 
-async def drop(stream: trio.abc.AsyncResource) -> None:
-    """Close a stream at once, whatever state it is in."""
-    with trio.CancelScope(shield=True):
-        try:
-            await trio.aclose_forcefully(stream)
-        except STREAM_ERRORS as error:
-            logger.debug("closing %r: %r", stream, error)
+async def start_link(nursery: trio.Nursery, link: Link) -> None:
+    """Start a connection's task, or drop its stream if the nursery takes no more."""
+    is_started = False
+    try:
+        nursery.start_soon(link.run)
+        is_started = True
+    finally:
+        if not is_started:
+            await drop(link.stream)

@@ -38,10 +38,10 @@ from typing import Protocol, runtime_checkable
 
 import trio
 
+from .._stream import STREAM_ERRORS
+
 MAX_WAITING_PONGS = 32
 MAX_BATCH_SIZE = 131_072  # bytes: larger writes cost the cache more than they save
-
-STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 _TURNS_WITHOUT_WAITING = 16  # start the writer, encrypt, write, come back: about eight
 

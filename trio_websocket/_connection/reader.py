@@ -44,9 +44,10 @@ from .._protocol.events import (
     ViolationFound,
 )
 from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
+from .._stream import STREAM_ERRORS
 from .closing import Closing
 from .inbox import Inbox
-from .outbox import STREAM_ERRORS, Outbox
+from .outbox import Outbox
 from .round_trips import RoundTrips
 
 _MESSAGE_TOO_BIG = 1009

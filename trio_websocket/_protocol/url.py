@@ -123,6 +123,25 @@ def build_host(host: str, port: int, *, is_secure: bool) -> str:
     return host if port == _default_port(is_secure=is_secure) else f"{host}:{port}"
 
 
+def encode_authority(authority: str) -> str:
+    """Encode a host, with or without a port, as the value of a Host header.
+
+    Args:
+        authority: What stands in a URL, or an IPv6 address without brackets.
+
+    Raises:
+        InvalidURL: If it is neither; its ``url`` is the authority or the host in it.
+
+    """
+    if authority.count(":") > 1 and not authority.startswith("["):
+        authority = f"[{authority}]"
+    given, port = _split_authority(authority, authority)
+    host = encode_host(given)
+    if ":" in host:
+        host = f"[{host.partition('%')[0]}]"
+    return host if port is None else f"{host}:{port}"
+
+
 def _parse_text(text: str) -> WebSocketURL:
     _check_characters(text)
     scheme, _, rest = text.partition(":")

@@ -1,0 +1,39 @@
+"""WebSockets for Trio: the public names."""
+
+from __future__ import annotations
+
+from . import _impl as _impl
+from ._client.connect import (
+    connect_websocket as connect_websocket,
+    connect_websocket_url as connect_websocket_url,
+    open_websocket as open_websocket,
+    open_websocket_url as open_websocket_url,
+    wrap_client_stream as wrap_client_stream,
+)
+from ._close_reason import CloseCode as CloseCode, CloseReason as CloseReason
+from ._connection.connection import WebSocketConnection as WebSocketConnection
+from ._endpoint import Endpoint as Endpoint
+from ._errors import (
+    ConnectionClosed as ConnectionClosed,
+    ConnectionFailed as ConnectionFailed,
+    ConnectionRejected as ConnectionRejected,
+    ConnectionTimeout as ConnectionTimeout,
+    DisconnectionTimeout as DisconnectionTimeout,
+    HandshakeError as HandshakeError,
+    InvalidHandshake as InvalidHandshake,
+    InvalidURL as InvalidURL,
+    ProtocolViolation as ProtocolViolation,
+    WebSocketError as WebSocketError,
+)
+from ._protocol.state import ConnectionState as ConnectionState
+from ._server.request import WebSocketRequest as WebSocketRequest
+from ._server.serve import (
+    serve_websocket as serve_websocket,
+    wrap_server_stream as wrap_server_stream,
+)
+from ._server.server import WebSocketServer as WebSocketServer
+from ._transport.tls import (
+    client_ssl_context as client_ssl_context,
+    server_ssl_context as server_ssl_context,
+)
+from ._version import __version__ as __version__

@@ -1,0 +1,467 @@
+"""The client's entry points: from a URL, a host or a stream to an open connection.
+
+Theory of operation
+===================
+
+The opening runs in the task that asks for it. Its stages (DNS, TCP, TLS, the HTTP
+upgrade) are one after the other under one deadline, and whatever ends it, a failure,
+the deadline or a cancellation, the stream is closed before the exception leaves. Only
+when the upgrade has succeeded is there a connection, and a task of its own: in the
+nursery that the caller gave, or in one that ``open_websocket`` hides (see
+``_nursery``).
+
+A block of ``open_websocket`` that is left in any way closes with 1000 and waits for the
+closing handshake, which has its own deadline; one that is left by cancellation says
+1001 if that can be written at once, and waits for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
+
+import trio
+
+from .._connection.connection import WebSocketConnection, make_connection
+from .._connection.link import Farewell, start_link
+from .._errors import (
+    ConnectionFailed,
+    ConnectionTimeout,
+    DisconnectionTimeout,
+    InvalidURL,
+)
+from .._nursery import open_bare_nursery
+from .._options import (
+    CONN_TIMEOUT,
+    MAX_MESSAGE_SIZE,
+    MESSAGE_QUEUE_SIZE,
+    RECEIVE_BYTES,
+    ConnectionOptions,
+)
+from .._protocol.client_handshake import ClientHandshake
+from .._protocol.headers import HeadersLike, build_headers
+from .._protocol.opened import Opened
+from .._protocol.url import (
+    build_host,
+    encode_authority,
+    encode_host,
+    encode_resource,
+    parse_url,
+)
+from .._stream import drop, failing_to_open
+from .._transport.dial import build_target, dial
+from .._transport.tls import choose_ssl_context
+
+logger = logging.getLogger("trio-websocket")
+
+_NORMAL_CLOSURE = 1000
+_GOING_AWAY = 1001
+_AT_ONCE = Farewell(grace=0)
+
+
+class ConnectArgs(TypedDict, total=False):
+    """What ``connect_websocket`` and ``wrap_client_stream`` take beside the rest."""
+
+    disconnect_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What is to be dialled, checked and encoded."""
+
+    host: str
+    port: int
+    resource: str
+    ssl_context: ssl.SSLContext | None
+
+    def __str__(self) -> str:
+        return build_target(self.host, self.port)
+
+    @property
+    def host_header(self) -> str:
+        is_secure = self.ssl_context is not None
+        return build_host(self.host, self.port, is_secure=is_secure)
+
+
+@asynccontextmanager
+async def open_websocket(
+    host: str,
+    port: int,
+    resource: str,
+    *,
+    use_ssl: bool | ssl.SSLContext,
+    subprotocols: Iterable[str] | None = None,
+    extra_headers: HeadersLike | None = None,
+    message_queue_size: float = MESSAGE_QUEUE_SIZE,
+    max_message_size: float = MAX_MESSAGE_SIZE,
+    receive_buffer_size: int | None = RECEIVE_BYTES,
+    connect_timeout: float = CONN_TIMEOUT,
+    disconnect_timeout: float = CONN_TIMEOUT,
+) -> AsyncGenerator[WebSocketConnection]:
+    """Open a connection for the length of a block.
+
+    In the block the connection is open; when it is left, the closing handshake has been
+    made and the stream is dropped. An exception leaves the block as it is, never in a
+    group of ours. A block that is left by cancellation does not wait for the handshake.
+
+    Implements RFC 6455 section 4.1.
+
+    Args:
+        host: A host name, also an international one, or an IP address.
+        port: The TCP port.
+        resource: Path and query, such as ``/chat?room=1``. What is not ASCII is
+            percent-encoded.
+        use_ssl: True for TLS with the certificates of the system, a context for TLS
+            with that, False for none.
+        subprotocols: Names to offer, the best first.
+        extra_headers: A mapping or pairs of str or bytes, sent behind our own headers.
+            A ``Host`` replaces ours.
+        message_queue_size: How many received messages may wait unread.
+        max_message_size: The most bytes of a message that is received.
+        receive_buffer_size: The most bytes that are read at once; None leaves the
+            choice to the stream.
+        connect_timeout: Seconds for the whole opening: DNS, TCP, TLS and the upgrade.
+        disconnect_timeout: Seconds for the whole closing.
+
+    Yields:
+        The open connection.
+
+    Raises:
+        ConnectionFailed: If DNS, TCP or TLS fails, or the peer hangs up. Also an
+            ``OSError``; the cause is the exception.
+        ConnectionRejected: If the server answers with another status than 101.
+        InvalidHandshake: If the answer breaks the rules.
+        ConnectionTimeout: If the opening takes longer than ``connect_timeout``.
+        DisconnectionTimeout: If the block ended without an exception and the peer sent
+            no Close within ``disconnect_timeout``.
+        TypeError: If a value has the wrong type; nothing was sent.
+        ValueError: If a value cannot be used; nothing was sent.
+
+    """
+    options = ConnectionOptions(
+        message_queue_size=message_queue_size,
+        max_message_size=max_message_size,
+        receive_buffer_size=receive_buffer_size,
+        connect_timeout=connect_timeout,
+        disconnect_timeout=disconnect_timeout,
+    )
+    target = _check_target(host, port, resource, use_ssl)
+    handshake = _prepare(target.host_header, resource, subprotocols, extra_headers)
+    stream, opened = await _open_in_time(target, handshake, options)
+    connection, link = make_connection(
+        stream, opened, path=target.resource, options=options, farewell=_AT_ONCE
+    )
+
+    def close(error: BaseException | None) -> None:
+        is_cancelled = isinstance(error, trio.Cancelled)
+        link.closing.close(_GOING_AWAY if is_cancelled else _NORMAL_CLOSURE, None)
+
+    async with open_bare_nursery(close) as nursery:
+        nursery.start_soon(link.run)
+        yield connection
+    if link.closing.is_timed_out:
+        raise DisconnectionTimeout(disconnect_timeout)
+
+
+def open_websocket_url(
+    url: object,
+    ssl_context: ssl.SSLContext | None = None,
+    *,
+    subprotocols: Iterable[str] | None = None,
+    extra_headers: HeadersLike | None = None,
+    message_queue_size: float = MESSAGE_QUEUE_SIZE,
+    max_message_size: float = MAX_MESSAGE_SIZE,
+    connect_timeout: float = CONN_TIMEOUT,
+    disconnect_timeout: float = CONN_TIMEOUT,
+    receive_buffer_size: int | None = RECEIVE_BYTES,
+) -> AbstractAsyncContextManager[WebSocketConnection]:
+    """Open a connection to a URL for the length of a block; see :func:`open_websocket`.
+
+    Implements RFC 6455 section 3.
+
+    Args:
+        url: A ``ws:`` or ``wss:`` URL, as a str or anything whose ``str()`` is one.
+            User name, password and fragment are ignored; international names and
+            characters are encoded.
+        ssl_context: The context for ``wss:``; None makes one that trusts the
+            certificates of the system.
+        subprotocols: Names to offer, the best first.
+        extra_headers: A mapping or pairs of str or bytes, sent behind our own headers.
+        message_queue_size: How many received messages may wait unread.
+        max_message_size: The most bytes of a message that is received.
+        connect_timeout: Seconds for the whole opening.
+        disconnect_timeout: Seconds for the whole closing.
+        receive_buffer_size: The most bytes that are read at once.
+
+    Returns:
+        An async context manager; nothing is dialled before it is entered.
+
+    Raises:
+        InvalidURL: At the call, if it is not the URL of a WebSocket. Also a
+            ``ValueError``.
+        ValueError: At the call, if there is a context for a ``ws:`` URL.
+
+    """
+    host, port, resource, use_ssl = split_url(url, ssl_context)
+    return open_websocket(
+        host,
+        port,
+        resource,
+        use_ssl=use_ssl,
+        subprotocols=subprotocols,
+        extra_headers=extra_headers,
+        message_queue_size=message_queue_size,
+        max_message_size=max_message_size,
+        receive_buffer_size=receive_buffer_size,
+        connect_timeout=connect_timeout,
+        disconnect_timeout=disconnect_timeout,
+    )
+
+
+async def connect_websocket(
+    nursery: trio.Nursery,
+    host: str,
+    port: int,
+    resource: str,
+    *,
+    use_ssl: bool | ssl.SSLContext,
+    subprotocols: Iterable[str] | None = None,
+    extra_headers: HeadersLike | None = None,
+    message_queue_size: float = MESSAGE_QUEUE_SIZE,
+    max_message_size: float = MAX_MESSAGE_SIZE,
+    receive_buffer_size: int | None = RECEIVE_BYTES,
+    **more: Unpack[ConnectArgs],
+) -> WebSocketConnection:
+    """Open a connection that lives in a nursery of yours; see :func:`open_websocket`.
+
+    The connection is one task in the nursery. It ends with the connection, so the
+    nursery waits for it: call :meth:`WebSocketConnection.aclose`. A nursery that is
+    cancelled drops the connection at once.
+
+    Args:
+        nursery: Where the connection's task runs.
+        host: A host name or an IP address.
+        port: The TCP port.
+        resource: Path and query.
+        use_ssl: True, False, or a context.
+        subprotocols: Names to offer, the best first.
+        extra_headers: A mapping or pairs of str or bytes.
+        message_queue_size: How many received messages may wait unread.
+        max_message_size: The most bytes of a message that is received.
+        receive_buffer_size: The most bytes that are read at once.
+        more: ``disconnect_timeout``: seconds for the whole closing.
+
+    Raises:
+        HandshakeError: As in :func:`open_websocket`, here at the ``await``. There is no
+            deadline; use a cancel scope.
+        TypeError: If a value has the wrong type; nothing was sent.
+        ValueError: If a value cannot be used; nothing was sent.
+
+    Cancellation:
+        No stream is left open and no task is left in the nursery.
+
+    """
+    options = ConnectionOptions(
+        message_queue_size=message_queue_size,
+        max_message_size=max_message_size,
+        receive_buffer_size=receive_buffer_size,
+        **more,
+    )
+    target = _check_target(host, port, resource, use_ssl)
+    handshake = _prepare(target.host_header, resource, subprotocols, extra_headers)
+    stream, opened = await _open(target, handshake, options)
+    connection, link = make_connection(
+        stream, opened, path=target.resource, options=options
+    )
+    await start_link(nursery, link)
+    return connection
+
+
+async def connect_websocket_url(
+    nursery: trio.Nursery,
+    url: object,
+    ssl_context: ssl.SSLContext | None = None,
+    *,
+    subprotocols: Iterable[str] | None = None,
+    extra_headers: HeadersLike | None = None,
+    message_queue_size: float = MESSAGE_QUEUE_SIZE,
+    max_message_size: float = MAX_MESSAGE_SIZE,
+    receive_buffer_size: int | None = RECEIVE_BYTES,
+    **more: Unpack[ConnectArgs],
+) -> WebSocketConnection:
+    """Open a connection to a URL in a nursery of yours; see :func:`connect_websocket`.
+
+    Args:
+        nursery: Where the connection's task runs.
+        url: A ``ws:`` or ``wss:`` URL; see :func:`open_websocket_url`.
+        ssl_context: The context for ``wss:``.
+        subprotocols: Names to offer, the best first.
+        extra_headers: A mapping or pairs of str or bytes.
+        message_queue_size: How many received messages may wait unread.
+        max_message_size: The most bytes of a message that is received.
+        receive_buffer_size: The most bytes that are read at once.
+        more: ``disconnect_timeout``: seconds for the whole closing.
+
+    Raises:
+        InvalidURL: If it is not the URL of a WebSocket. Also a ``ValueError``.
+        HandshakeError: As in :func:`connect_websocket`.
+
+    Cancellation:
+        No stream is left open and no task is left in the nursery.
+
+    """
+    host, port, resource, use_ssl = split_url(url, ssl_context)
+    return await connect_websocket(
+        nursery,
+        host,
+        port,
+        resource,
+        use_ssl=use_ssl,
+        subprotocols=subprotocols,
+        extra_headers=extra_headers,
+        message_queue_size=message_queue_size,
+        max_message_size=max_message_size,
+        receive_buffer_size=receive_buffer_size,
+        **more,
+    )
+
+
+async def wrap_client_stream(
+    nursery: trio.Nursery,
+    stream: trio.abc.Stream,
+    host: str,
+    resource: str,
+    *,
+    subprotocols: Iterable[str] | None = None,
+    extra_headers: HeadersLike | None = None,
+    message_queue_size: float = MESSAGE_QUEUE_SIZE,
+    max_message_size: float = MAX_MESSAGE_SIZE,
+    receive_buffer_size: int | None = RECEIVE_BYTES,
+    **more: Unpack[ConnectArgs],
+) -> WebSocketConnection:
+    """Open a connection over a stream that you have, as its client.
+
+    The stream belongs to the connection from then on, also when the opening fails.
+
+    Args:
+        nursery: Where the connection's task runs.
+        stream: Any stream; only ``send_all``, ``receive_some`` and ``aclose`` are used.
+        host: The value of the ``Host`` header: a host, and a port if there is to be
+            one.
+        resource: Path and query.
+        subprotocols: Names to offer, the best first.
+        extra_headers: A mapping or pairs of str or bytes.
+        message_queue_size: How many received messages may wait unread.
+        max_message_size: The most bytes of a message that is received.
+        receive_buffer_size: The most bytes that are read at once.
+        more: ``disconnect_timeout``: seconds for the whole closing.
+
+    Raises:
+        HandshakeError: As in :func:`connect_websocket`.
+
+    Cancellation:
+        The stream is closed and no task is left in the nursery.
+
+    """
+    options = ConnectionOptions(
+        message_queue_size=message_queue_size,
+        max_message_size=max_message_size,
+        receive_buffer_size=receive_buffer_size,
+        **more,
+    )
+    handshake = _prepare(encode_authority(host), resource, subprotocols, extra_headers)
+    opened = await _shake_hands(stream, handshake, repr(stream), options)
+    path = encode_resource(resource)
+    connection, link = make_connection(stream, opened, path=path, options=options)
+    await start_link(nursery, link)
+    return connection
+
+
+def split_url(
+    url: object, ssl_context: ssl.SSLContext | None
+) -> tuple[str, int, str, bool | ssl.SSLContext]:
+    """Split a URL into what ``open_websocket`` takes: host, port, resource, use_ssl.
+
+    Raises:
+        InvalidURL: If it is not the URL of a WebSocket.
+        ValueError: If there is a context for a ``ws:`` URL.
+
+    """
+    parsed = parse_url(url)
+    if ssl_context is None:
+        return parsed.host, parsed.port, parsed.resource, parsed.is_secure
+    if not parsed.is_secure:
+        msg = "SSL context must be None for ws: URL scheme"
+        raise ValueError(msg)
+    return parsed.host, parsed.port, parsed.resource, ssl_context
+
+
+def _check_target(host: str, port: object, resource: str, use_ssl: object) -> _Target:
+    ssl_context = choose_ssl_context(use_ssl)
+    if isinstance(port, bool) or not isinstance(port, int):
+        msg = f"the port must be an int, not {port!r}"
+        raise TypeError(msg)
+    if not 0 <= port <= 65535:
+        raise InvalidURL(f"{host}:{port}", "the port must be a number from 0 to 65535")
+    return _Target(encode_host(host), port, encode_resource(resource), ssl_context)
+
+
+def _prepare(
+    host_header: str,
+    resource: str,
+    subprotocols: Iterable[str] | None,
+    extra_headers: HeadersLike | None,
+) -> ClientHandshake:
+    return ClientHandshake(
+        host=host_header,
+        resource=encode_resource(resource),
+        subprotocols=subprotocols,
+        headers=build_headers(extra_headers),
+    )
+
+
+async def _open_in_time(
+    target: _Target, handshake: ClientHandshake, options: ConnectionOptions
+) -> tuple[trio.abc.Stream, Opened]:
+    with trio.move_on_after(options.connect_timeout):
+        return await _open(target, handshake, options)
+    # A server that rejects us and then is slow with its words has said enough.
+    raise handshake.rejection or ConnectionTimeout(options.connect_timeout)
+
+
+async def _open(
+    target: _Target, handshake: ClientHandshake, options: ConnectionOptions
+) -> tuple[trio.abc.Stream, Opened]:
+    logger.debug("connecting to %s", target)
+    stream = await dial(target.host, target.port, target.ssl_context)
+    return stream, await _shake_hands(stream, handshake, str(target), options)
+
+
+async def _shake_hands(
+    stream: trio.abc.Stream,
+    handshake: ClientHandshake,
+    target: str,
+    options: ConnectionOptions,
+) -> Opened:
+    """Make the upgrade, and close the stream if that fails."""
+    is_opened = False
+    try:
+        with failing_to_open(target):
+            await stream.send_all(handshake.request())
+        while True:
+            with failing_to_open(target):
+                data = await stream.receive_some(options.receive_buffer_size)
+            if not data:
+                handshake.receive_eof()
+                raise ConnectionFailed(target)
+            opened = handshake.receive_data(data)
+            if opened is not None:
+                is_opened = True
+                return opened
+    finally:
+        if not is_opened:
+            await drop(stream)

@@ -1,0 +1,154 @@
+"""The opening of one connection on a server, and what came of it.
+
+Theory of operation
+===================
+
+Between the request and the answer nothing is read, so a client that talks before it was
+accepted is slowed down and not lost: what came with the request waits for the
+connection.
+
+A request is answered once. ``accept`` makes the connection and lets the answer be the
+first thing in its outbox, so the answer and the first message cannot be torn apart by a
+cancellation. ``reject`` hands the answer to a task of its own, which then reads and
+throws away until the client has closed, for a second at most: a socket that is closed
+with unread bytes sends a reset, and the client may never read what we said.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from .._connection.connection import WebSocketConnection, make_connection
+from .._connection.link import Farewell, Link, start_link
+from .._errors import ConnectionFailed
+from .._options import ConnectionOptions
+from .._protocol.headers import Headers
+from .._protocol.server_handshake import Refusal, ServerHandshake
+from .._protocol.upgrade_request import UpgradeRequest
+from .._stream import STREAM_ERRORS, drop, failing_to_open
+
+_LINGER_TIMEOUT = 1.0  # seconds: a client that is alive closes as soon as it has read
+
+
+class Exchange:
+    """One stream with a good request on it, and the answer.
+
+    Attributes:
+        stream: The stream of the client.
+        request: The request.
+        connection: The connection, once the request was accepted.
+
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        handshake: ServerHandshake,
+        request: UpgradeRequest,
+        *,
+        nursery: trio.Nursery,
+        options: ConnectionOptions,
+        farewell: Farewell | None = None,
+    ) -> None:
+        self.stream = stream
+        self.request = request
+        self.connection: WebSocketConnection | None = None
+        self._handshake = handshake
+        self._nursery = nursery
+        self._options = options
+        self._farewell = farewell
+        self._link: Link | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the request was accepted or rejected."""
+        return self._handshake.is_answered
+
+    async def accept(
+        self, subprotocol: str | None, headers: Headers
+    ) -> WebSocketConnection:
+        """Accept the request; see :meth:`WebSocketRequest.accept`."""
+        answer = self._handshake.accept(subprotocol=subprotocol, headers=headers)
+        opened = self._handshake.opened
+        assert opened is not None
+        self.connection, link = make_connection(
+            self.stream,
+            opened,
+            path=self.request.target,
+            options=self._options,
+            farewell=self._farewell,
+        )
+        self._link = link
+        link.outbox.post(answer)
+        await start_link(self._nursery, link)
+        is_sent = False
+        try:
+            await link.flush()
+            is_sent = True
+        finally:
+            if not is_sent:
+                link.closing.abort()
+        return self.connection
+
+    async def reject(self, status_code: int, headers: Headers, body: bytes) -> None:
+        """Reject the request; see :meth:`WebSocketRequest.reject`."""
+        answer = self._handshake.reject(status_code, headers=headers, body=body)
+        await self._nursery.start(
+            say_and_end, self.stream, answer, self._options.disconnect_timeout
+        )
+
+    def close(self, code: int) -> None:
+        """Begin to close the connection, if there is one."""
+        if self._link is not None:
+            self._link.closing.close(code, None)
+
+
+async def receive_request(
+    stream: trio.abc.Stream, handshake: ServerHandshake, options: ConnectionOptions
+) -> UpgradeRequest | Refusal:
+    """Read from a stream until there is a request, good or bad.
+
+    Raises:
+        ConnectionFailed: If the client leaves before.
+
+    """
+    while True:
+        with failing_to_open("the client"):
+            data = await stream.receive_some(options.receive_buffer_size)
+        if not data:
+            raise ConnectionFailed("the client")
+        request = handshake.receive_data(data)
+        if request is not None:
+            return request
+
+
+async def say_and_end(
+    stream: trio.abc.Stream,
+    answer: bytes,
+    seconds: float,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Send the last thing that is said on a stream, and close it once it was heard.
+
+    Args:
+        stream: The stream, which is closed whatever happens.
+        answer: What to send.
+        seconds: The time limit for all of it.
+        task_status: Told when the answer was handed over, or never can be.
+
+    """
+    try:
+        with trio.move_on_after(seconds):
+            try:
+                await stream.send_all(answer)
+            finally:
+                task_status.started()
+            with trio.move_on_after(_LINGER_TIMEOUT):
+                if isinstance(stream, trio.abc.HalfCloseableStream):
+                    await stream.send_eof()
+                while await stream.receive_some():
+                    pass
+    except STREAM_ERRORS:
+        pass  # the client has gone; nobody is left to tell
+    finally:
+        await drop(stream)

@@ -1,0 +1,105 @@
+"""A request for a connection, as an application sees it."""
+
+from __future__ import annotations
+
+from .._connection.connection import WebSocketConnection
+from .._endpoint import Endpoint, find_endpoints
+from .._protocol.headers import HeadersLike, build_headers
+from .exchange import Exchange
+
+
+class WebSocketRequest:
+    """A client's request for a connection, which waits for an answer.
+
+    Programs do not construct it: handlers of :func:`serve_websocket` are given one, and
+    :func:`wrap_server_stream` returns one.
+
+    Attributes of your own may be set on a request.
+
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._local, self._remote = find_endpoints(exchange.stream)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers as pairs of (lower-case name, value), in the order of the wire.
+
+        Without ``Host``, ``Sec-WebSocket-Extensions`` and ``Sec-WebSocket-Protocol``.
+        """
+        return self._exchange.request.headers
+
+    @property
+    def path(self) -> str:
+        """The request target: path and query, as they were on the wire."""
+        return self._exchange.request.target
+
+    @property
+    def proposed_subprotocols(self) -> tuple[str, ...]:
+        """The subprotocols that the client offers, in its order."""
+        return self._exchange.request.subprotocols
+
+    @property
+    def local(self) -> Endpoint | str:
+        """This end of the stream; see :attr:`WebSocketConnection.local`."""
+        return self._local
+
+    @property
+    def remote(self) -> Endpoint | str:
+        """The client's end of the stream."""
+        return self._remote
+
+    async def accept(
+        self,
+        *,
+        subprotocol: str | None = None,
+        extra_headers: HeadersLike | None = None,
+    ) -> WebSocketConnection:
+        """Accept the request and return the open connection.
+
+        Implements RFC 6455 section 4.2.2.
+
+        Args:
+            subprotocol: One of :attr:`proposed_subprotocols`, or None.
+            extra_headers: A mapping or pairs of str or bytes, sent behind ours.
+
+        Raises:
+            ValueError: If the client did not offer the subprotocol, a header cannot be
+                sent, or the request was answered already. Nothing was sent then.
+            TypeError: If a header has the wrong type.
+            ConnectionClosed: If the client has gone.
+
+        Cancellation:
+            The connection is dropped; the request counts as answered.
+
+        """
+        return await self._exchange.accept(subprotocol, build_headers(extra_headers))
+
+    async def reject(
+        self,
+        status_code: int,
+        *,
+        extra_headers: HeadersLike | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        """Reject the request with an HTTP response, and close.
+
+        Args:
+            status_code: The HTTP status, 200 to 999.
+            extra_headers: A mapping or pairs of str or bytes; ``Content-Length`` and
+                ``Connection: close`` are added.
+            body: The body of the response, for people or programs.
+
+        Raises:
+            ValueError: If no response can be made of these, or the request was answered
+                already. Nothing was sent then.
+            TypeError: If a value has the wrong type.
+
+        Cancellation:
+            The stream is dropped; the request counts as answered.
+
+        """
+        await self._exchange.reject(
+            status_code, build_headers(extra_headers), body or b""
+        )

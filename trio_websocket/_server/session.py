@@ -1,0 +1,151 @@
+"""One client of a server, from the accepted stream to its end.
+
+Theory of operation
+===================
+
+Each stream that a listener accepts is one task. Nothing that the client or the handler
+does leaves it: a client that sends no good request is answered and gone; what the
+handler raises ends its own connection and is told to ``on_handler_error``. Only a
+cancellation goes through, and Ctrl-C.
+
+The handler runs in that task, the connection (once the request was accepted) in a child
+of it, so the two end together: when the handler is done the connection is closed, and
+when the task is cancelled, each of them sees it. The connection then says 1001 and
+waits for the answer, for ``shutdown_timeout`` at most; all connections do so at the
+same time.
+
+What the client hears when the handler is done:
+
+=====================  ======================  =====================
+handler                before ``accept``       after ``accept``
+=====================  ======================  =====================
+returned               500                     Close 1000
+raised                 500                     Close 1011
+its connection closed                          nothing: it is closed
+was cancelled          the stream is dropped   Close 1001
+=====================  ======================  =====================
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import trio
+
+from .._connection.connection import WebSocketConnection
+from .._connection.link import Farewell
+from .._errors import ConnectionClosed, ConnectionFailed
+from .._nursery import find_leaves, split_failures
+from .._options import ConnectionOptions
+from .._protocol.server_handshake import Refusal, ServerHandshake
+from .._transport.listen import prepare_accepted
+from .exchange import Exchange, receive_request, say_and_end
+from .request import WebSocketRequest
+
+logger = logging.getLogger("trio-websocket")
+
+Handler = Callable[[WebSocketRequest], Awaitable[object]]
+ErrorHook = Callable[[Exception, WebSocketRequest | WebSocketConnection], object]
+OnHandlerError = Literal["log", "raise"] | ErrorHook
+
+_NORMAL_CLOSURE = 1000
+_INTERNAL_ERROR = 1011
+_INTERNAL_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a server does with each client.
+
+    Attributes:
+        handler: The application.
+        options: The options of each connection.
+        on_handler_error: What to do with an exception of the handler's.
+        shutdown_timeout: Seconds that a cancelled connection may take to say goodbye.
+
+    """
+
+    handler: Handler
+    options: ConnectionOptions
+    on_handler_error: OnHandlerError
+    shutdown_timeout: float
+
+    async def run(self, accepted: trio.abc.Stream) -> None:
+        """Serve one client; the caller closes the stream."""
+        stream = prepare_accepted(accepted)
+        handshake = ServerHandshake()
+        request = None
+        with trio.move_on_after(self.options.connect_timeout):
+            try:
+                request = await receive_request(stream, handshake, self.options)
+            except ConnectionFailed as error:
+                logger.debug("a client left before its request: %s", error)
+        if isinstance(request, Refusal):
+            logger.debug("refused %r: %s", stream, request.problem)
+            await say_and_end(stream, request.answer, self.options.disconnect_timeout)
+        elif request is not None:
+            async with trio.open_nursery() as nursery:
+                exchange = Exchange(
+                    stream,
+                    handshake,
+                    request,
+                    nursery=nursery,
+                    options=self.options,
+                    farewell=Farewell(self.shutdown_timeout),
+                )
+                await self._handle(exchange)
+
+    async def _handle(self, exchange: Exchange) -> None:
+        request = WebSocketRequest(exchange)
+        failure = await self._call_handler(request)
+        if failure is not None and _is_normal_end(failure, exchange):
+            logger.debug("the handler ended with its connection: %s", failure)
+            failure = None
+        exchange.close(_NORMAL_CLOSURE if failure is None else _INTERNAL_ERROR)
+        if not exchange.is_answered:
+            await exchange.reject(_INTERNAL_SERVER_ERROR, [], b"")
+        if failure is not None:
+            await self._report(failure, exchange.connection or request)
+
+    async def _call_handler(self, request: WebSocketRequest) -> Exception | None:
+        """Run the handler and return what it raised, unless that is to go through."""
+        try:
+            await self.handler(request)
+        except BaseException as error:
+            failure, rest = split_failures(error)
+            if rest is error:
+                raise
+            if rest is not None:
+                # It was cancelled and then something went wrong, which nobody else
+                # would ever hear of.
+                logger.error("a cancelled handler failed", exc_info=failure)
+                raise rest from None
+            return failure
+        return None
+
+    async def _report(
+        self, failure: Exception, subject: WebSocketRequest | WebSocketConnection
+    ) -> None:
+        if self.on_handler_error == "raise":
+            raise failure
+        if self.on_handler_error == "log":
+            logger.error("the handler of %s failed", subject, exc_info=failure)
+            return
+        result = self.on_handler_error(failure, subject)
+        if inspect.isawaitable(result):
+            await result
+
+
+def _is_normal_end(failure: Exception, exchange: Exchange) -> bool:
+    """Whether all that went wrong is that the handler's own connection is closed."""
+    if exchange.connection is None:
+        return False
+    reason = exchange.connection.closed
+    return all(
+        isinstance(leaf, ConnectionClosed) and leaf.reason is reason
+        for leaf in find_leaves(failure)
+    )

@@ -1,0 +1,58 @@
+"""From a host and a port to a stream: DNS, TCP, TLS."""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+
+from .._errors import ConnectionFailed
+from .._nursery import find_first
+from .socket_stream import prepare_socket
+from .tls import wrap_client
+
+
+async def dial(
+    host: str, port: int, ssl_context: ssl.SSLContext | None
+) -> trio.abc.Stream:
+    """Connect, and shake hands in TLS if there is a context.
+
+    Raises:
+        ConnectionFailed: If any of it fails; its cause is the exception.
+
+    Cancellation:
+        Leaves no socket open.
+
+    """
+    target = build_target(host, port)
+    try:
+        stream = prepare_socket(await trio.open_tcp_stream(host, port))
+    except OSError as error:
+        raise ConnectionFailed(target, find_first(error)) from error
+    if ssl_context is None:
+        return stream
+    return await start_tls(stream, ssl_context, host, target=target)
+
+
+async def start_tls(
+    stream: trio.abc.Stream, context: ssl.SSLContext, host: str, *, target: str
+) -> trio.SSLStream[trio.abc.Stream]:
+    """Shake hands in TLS over a stream, which is closed if that fails."""
+    tls_stream = wrap_client(stream, context, host)
+    is_done = False
+    try:
+        await tls_stream.do_handshake()
+        is_done = True
+    except trio.BrokenResourceError as error:
+        # Trio's error says only that it broke; what broke it is in the one beneath.
+        cause = error.__cause__ or error
+        raise ConnectionFailed(target, cause) from cause
+    finally:
+        if not is_done:
+            await trio.aclose_forcefully(stream)
+    return tls_stream
+
+
+def build_target(host: str, port: int) -> str:
+    """Write down what is dialled, for people to read."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,37 @@
+"""From a host and a port to listeners: TCP, TLS."""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+
+from .socket_stream import prepare_socket
+
+
+async def open_listeners(
+    host: str | bytes | None, port: int, ssl_context: ssl.SSLContext | None
+) -> list[trio.abc.Listener[trio.abc.Stream]]:
+    """Listen on every address of a host.
+
+    Args:
+        host: A name or an address; None means every interface.
+        port: The port; 0 lets the system choose one for each address.
+        ssl_context: The context of the server, or None for no TLS.
+
+    Raises:
+        OSError: If an address cannot be bound.
+
+    """
+    if ssl_context is None:
+        return [*await trio.open_tcp_listeners(port, host=host)]
+    return [
+        *await trio.open_ssl_over_tcp_listeners(
+            port, ssl_context, host=host, https_compatible=True
+        )
+    ]
+
+
+def prepare_accepted(stream: trio.abc.Stream) -> trio.abc.Stream:
+    """Set up a stream that a listener gave us, whatever it is."""
+    return prepare_socket(stream) if isinstance(stream, trio.SocketStream) else stream

@@ -237,6 +237,18 @@ def test_the_program_names_each_problem_and_fails(
     ]
 
 
+def test_a_problem_that_is_known_already_fails_good_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = {"client": write_report(tmp_path / "client", {"7.5.1": ("OK", "OK")})}
+    assert check.check_reports(reports, ["7.5.1"])
+    assert not check.check_reports(reports, ["7.5.1"], problems=["client hung"])
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "client hung",
+        "autobahn: 1 problem",
+    ]
+
+
 def test_the_program_expects_all_cases_unless_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

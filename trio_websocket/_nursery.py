@@ -108,8 +108,7 @@ def find_first(error: OSError) -> BaseException:
     ``trio.open_tcp_stream`` tries every address of a host and raises one ``OSError``
     without a number for all that failed; the first has one.
     """
-    is_group = isinstance(error.__cause__, BaseExceptionGroup)
-    return find_leaves(error.__cause__)[0] if is_group else error
+    return error if error.__cause__ is None else find_leaves(error.__cause__)[0]
 
 
 def find_leaves(error: BaseException) -> list[BaseException]:

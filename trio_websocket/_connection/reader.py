@@ -154,7 +154,11 @@ class Reader:
         """Act on what stopped the reader if its time has come."""
         if self._inbox.is_closed:
             return None
-        if self._inbox.has_handed_over or (is_asked and self._inbox.is_unread):
+        if self._inbox.has_handed_over:
+            # With nothing behind the message the reader may as well receive: what comes
+            # is looked at when that task has run.
+            return Pause.ROOM if self._engine.has_undecoded else Pause.DATA
+        if is_asked and self._inbox.is_unread:
             return Pause.ROOM
         if self._violation is not None:
             if self._inbox.is_unread:

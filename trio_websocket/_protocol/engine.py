@@ -112,6 +112,11 @@ class Engine:
         if not self.is_over:
             self._buffer += data
 
+    @property
+    def has_undecoded(self) -> bool:
+        """Whether received bytes wait to be decoded."""
+        return bool(self._buffer)
+
     def receive_eof(self) -> None:
         """Take note that the stream has ended, by whichever end."""
         self._stop_parsing()

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -244,12 +245,23 @@ async def run_roles(suite: Suite) -> list[str]:
     # An old report must not pass for a new one.
     shutil.rmtree(WORK / "reports", ignore_errors=True)
     problems: list[str] = []
-    async with trio.open_nursery() as nursery:
-        for run, port in zip(
-            (suite.run_client, suite.run_server), pick_ports(2), strict=True
-        ):
-            nursery.start_soon(run_role, run, port, problems)
+    async with trio.open_nursery() as watch:
+        watch.start_soon(stop_when_terminated, watch.cancel_scope, problems)
+        async with trio.open_nursery() as nursery:
+            for run, port in zip(
+                (suite.run_client, suite.run_server), pick_ports(2), strict=True
+            ):
+                nursery.start_soon(run_role, run, port, problems)
+        watch.cancel_scope.cancel()
     return problems
+
+
+async def stop_when_terminated(scope: trio.CancelScope, problems: list[str]) -> None:
+    """Cancel a scope at SIGTERM, which would otherwise leave our children alone."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            problems.append("the run was terminated")
+            scope.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,15 +1,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import ssl
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import hypothesis
 import pytest
+import trio
+import trio.testing
+import trustme
+
+from trio_websocket import client_ssl_context, server_ssl_context
+from trio_websocket._stream import drop
+from trio_websocket._transport.socket_stream import prepare_socket
+from trio_websocket._transport.tls import wrap_client
 
 # A slow machine is no failure; the time limit of a test is pytest's.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
+StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
+OpenStreamPair = Callable[[str], AbstractAsyncContextManager[StreamPair]]
 Report = pytest.TestReport | pytest.CollectReport
 
 
@@ -40,3 +52,88 @@ def pytest_make_collect_report() -> Generator[
     report = yield
     _forbid_skip(report)
     return report
+
+
+@pytest.fixture(params=["socket", "tls", "memory"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """A kind of stream, for ``open_stream_pair``: each test runs with each."""
+    kind = request.param
+    assert isinstance(kind, str)
+    return kind
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def server_tls(
+    authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> ssl.SSLContext:
+    """A context for "localhost", 127.0.0.1 and ::1."""
+    file = tmp_path_factory.mktemp("server_tls") / "server.pem"
+    certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(file))
+    return server_ssl_context(file)
+
+
+@pytest.fixture(scope="session")
+def client_tls(
+    authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> ssl.SSLContext:
+    """A context that trusts the authority and nobody else."""
+    file = tmp_path_factory.mktemp("client_tls") / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return client_ssl_context(cafile=file)
+
+
+@pytest.fixture(scope="session")
+def open_stream_pair(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> OpenStreamPair:
+    """Open both ends of a stream for a block: a client's end and a server's.
+
+    Args of what it returns: "socket", "tls" or "memory". Sockets are real ones and set
+    up as the library does it; TLS has shaken hands. Both ends are dropped at the end.
+    """
+
+    async def connect(kind: str) -> StreamPair:
+        if kind == "memory":
+            return trio.testing.memory_stream_pair()
+        client, server = await _connect_sockets()
+        if kind == "socket":
+            return client, server
+        return await _shake_hands(
+            wrap_client(client, client_tls, "localhost"),
+            trio.SSLStream(server, server_tls, server_side=True, https_compatible=True),
+        )
+
+    @asynccontextmanager
+    async def open_pair(kind: str) -> AsyncGenerator[StreamPair]:
+        client, server = await connect(kind)
+        try:
+            yield client, server
+        finally:
+            await drop(client)
+            await drop(server)
+
+    return open_pair
+
+
+async def _connect_sockets() -> StreamPair:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        client = await trio.open_tcp_stream("127.0.0.1", port)
+        server = await listener.accept()
+    return prepare_socket(client), prepare_socket(server)
+
+
+async def _shake_hands(
+    client: trio.SSLStream[trio.abc.Stream], server: trio.SSLStream[trio.abc.Stream]
+) -> StreamPair:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.do_handshake)
+        nursery.start_soon(server.do_handshake)
+    return client, server

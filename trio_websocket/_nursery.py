@@ -12,7 +12,8 @@ children for it; ``on_leave`` tells them to end in order. When they have, the me
 the nursery's group and the body's exception are looked at together:
 
 1. One alone is raised as it is, its cause and context untouched. A group that the user
-   raised is a user's exception like any other.
+   raised is a user's exception like any other; a group that a child raised is ours, and
+   what is in it counts.
 2. ``Cancelled`` gives way to the one exception beside it. If there is nothing else, the
    body's own ``Cancelled`` is raised.
 3. Ctrl-C among several wins: a new ``KeyboardInterrupt``, caused by all of them.
@@ -48,7 +49,7 @@ async def open_bare_nursery(
         async with trio.open_nursery(strict_exception_groups=True) as nursery:
             try:
                 yield nursery
-            except BaseException as raised:  # noqa: BLE001  # raised again below
+            except BaseException as raised:  # noqa: ASYNC103, BLE001  # raised below
                 body_error = raised
             on_leave(body_error)
     except BaseExceptionGroup as group:
@@ -62,19 +63,18 @@ def choose_error(
     body_error: BaseException | None, child_errors: Sequence[BaseException]
 ) -> BaseException | None:
     """Choose what to raise out of the exceptions of a body and of its children."""
-    errors = [*child_errors] if body_error is None else [body_error, *child_errors]
-    if len(errors) < 2:
-        return errors[0] if errors else None
+    ours = [leaf for error in child_errors for leaf in find_leaves(error)]
+    errors = ours if body_error is None else [body_error, *ours]
     failures = [error for error in errors if not isinstance(error, trio.Cancelled)]
     if len(failures) < 2:
-        return failures[0] if failures else errors[0]
-    group = BaseExceptionGroup("several tasks of one connection failed", errors)
-    if any(isinstance(error, KeyboardInterrupt) for error in errors):
+        return next(iter(failures or errors), None)
+    group = BaseExceptionGroup("several tasks of one connection failed", failures)
+    if any(isinstance(error, KeyboardInterrupt) for error in failures):
         interrupt = KeyboardInterrupt()
         interrupt.__cause__ = group
         return interrupt
-    if body_error is not None:
-        return put_in_context(body_error, child_errors)
+    if body_error is not None and body_error is failures[0]:
+        return put_in_context(body_error, failures[1:])
     internal = TrioWebsocketInternalError()
     internal.__cause__ = group
     return internal

@@ -31,9 +31,9 @@ def failing_to_open(target: str) -> Generator[None]:
         raise ConnectionFailed(target, cause) from cause
 
 
-async def drop(stream: trio.abc.AsyncResource) -> None:
+async def drop(stream: trio.abc.AsyncResource) -> None:  # noqa: ASYNC910  # as shielded
     """Close a stream at once, whatever state it is in."""
-    with trio.CancelScope(shield=True):
+    with trio.CancelScope(shield=True):  # noqa: ASYNC912  # a forced close ends at once
         try:
             await trio.aclose_forcefully(stream)
         except STREAM_ERRORS as error:

@@ -3,12 +3,9 @@
 Theory of operation
 ===================
 
-The opening runs in the task that asks for it. Its stages (DNS, TCP, TLS, the HTTP
-upgrade) are one after the other under one deadline, and whatever ends it, a failure,
-the deadline or a cancellation, the stream is closed before the exception leaves. Only
-when the upgrade has succeeded is there a connection, and a task of its own: in the
-nursery that the caller gave, or in one that ``open_websocket`` hides (see
-``_nursery``).
+Each opens first (see ``opening``). Only when that has succeeded is there a connection,
+and a task of its own: in the nursery that the caller gave, or in one that
+``open_websocket`` hides (see ``_nursery``).
 
 A block of ``open_websocket`` that is left in any way closes with 1000 and waits for the
 closing handshake, which has its own deadline; one that is left by cancellation says
@@ -17,24 +14,17 @@ closing handshake, which has its own deadline; one that is left by cancellation 
 
 from __future__ import annotations
 
-import logging
 import ssl
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 import trio
 
 from .._connection.connection import WebSocketConnection, make_connection
 from .._connection.link import Farewell, start_link
-from .._errors import (
-    ConnectionFailed,
-    ConnectionTimeout,
-    DisconnectionTimeout,
-    InvalidURL,
-)
-from .._nursery import open_bare_nursery
+from .._errors import DisconnectionTimeout
+from .._nursery import find_leaves, open_bare_nursery
 from .._options import (
     CONN_TIMEOUT,
     MAX_MESSAGE_SIZE,
@@ -42,21 +32,16 @@ from .._options import (
     RECEIVE_BYTES,
     ConnectionOptions,
 )
-from .._protocol.client_handshake import ClientHandshake
-from .._protocol.headers import HeadersLike, build_headers
-from .._protocol.opened import Opened
-from .._protocol.url import (
-    build_host,
-    encode_authority,
-    encode_host,
-    encode_resource,
-    parse_url,
+from .._protocol.headers import HeadersLike
+from .._protocol.url import encode_authority, encode_resource, parse_url
+from .opening import (
+    check_target,
+    check_texts,
+    open_in_time,
+    open_target,
+    prepare,
+    shake_hands,
 )
-from .._stream import drop, failing_to_open
-from .._transport.dial import build_target, dial
-from .._transport.tls import choose_ssl_context
-
-logger = logging.getLogger("trio-websocket")
 
 _NORMAL_CLOSURE = 1000
 _GOING_AWAY = 1001
@@ -67,24 +52,6 @@ class ConnectArgs(TypedDict, total=False):
     """What ``connect_websocket`` and ``wrap_client_stream`` take beside the rest."""
 
     disconnect_timeout: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What is to be dialled, checked and encoded."""
-
-    host: str
-    port: int
-    resource: str
-    ssl_context: ssl.SSLContext | None
-
-    def __str__(self) -> str:
-        return build_target(self.host, self.port)
-
-    @property
-    def host_header(self) -> str:
-        is_secure = self.ssl_context is not None
-        return build_host(self.host, self.port, is_secure=is_secure)
 
 
 @asynccontextmanager
@@ -149,16 +116,16 @@ async def open_websocket(
         connect_timeout=connect_timeout,
         disconnect_timeout=disconnect_timeout,
     )
-    target = _check_target(host, port, resource, use_ssl)
-    handshake = _prepare(target.host_header, resource, subprotocols, extra_headers)
-    stream, opened = await _open_in_time(target, handshake, options)
+    target = check_target(host, port, resource, use_ssl)
+    handshake = prepare(target.host_header, resource, subprotocols, extra_headers)
+    stream, opened = await open_in_time(target, handshake, options)
     connection, link = make_connection(
         stream, opened, path=target.resource, options=options, farewell=_AT_ONCE
     )
 
     def close(error: BaseException | None) -> None:
-        is_cancelled = isinstance(error, trio.Cancelled)
-        link.closing.close(_GOING_AWAY if is_cancelled else _NORMAL_CLOSURE, None)
+        code = _GOING_AWAY if _is_cancellation(error) else _NORMAL_CLOSURE
+        link.closing.close(code, None)
 
     async with open_bare_nursery(close) as nursery:
         nursery.start_soon(link.run)
@@ -265,15 +232,16 @@ async def connect_websocket(
         No stream is left open and no task is left in the nursery.
 
     """
+    _check_names(more)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
         receive_buffer_size=receive_buffer_size,
         **more,
     )
-    target = _check_target(host, port, resource, use_ssl)
-    handshake = _prepare(target.host_header, resource, subprotocols, extra_headers)
-    stream, opened = await _open(target, handshake, options)
+    target = check_target(host, port, resource, use_ssl)
+    handshake = prepare(target.host_header, resource, subprotocols, extra_headers)
+    stream, opened = await open_target(target, handshake, options)
     connection, link = make_connection(
         stream, opened, path=target.resource, options=options
     )
@@ -367,14 +335,16 @@ async def wrap_client_stream(
         The stream is closed and no task is left in the nursery.
 
     """
+    _check_names(more)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
         receive_buffer_size=receive_buffer_size,
         **more,
     )
-    handshake = _prepare(encode_authority(host), resource, subprotocols, extra_headers)
-    opened = await _shake_hands(stream, handshake, repr(stream), options)
+    check_texts(host=host, resource=resource)
+    handshake = prepare(encode_authority(host), resource, subprotocols, extra_headers)
+    opened = await shake_hands(stream, handshake, repr(stream), options)
     path = encode_resource(resource)
     connection, link = make_connection(stream, opened, path=path, options=options)
     await start_link(nursery, link)
@@ -400,68 +370,15 @@ def split_url(
     return parsed.host, parsed.port, parsed.resource, ssl_context
 
 
-def _check_target(host: str, port: object, resource: str, use_ssl: object) -> _Target:
-    ssl_context = choose_ssl_context(use_ssl)
-    if isinstance(port, bool) or not isinstance(port, int):
-        msg = f"the port must be an int, not {port!r}"
-        raise TypeError(msg)
-    if not 0 <= port <= 65535:
-        raise InvalidURL(f"{host}:{port}", "the port must be a number from 0 to 65535")
-    return _Target(encode_host(host), port, encode_resource(resource), ssl_context)
+def _check_names(options: Mapping[str, object]) -> None:
+    """Refuse an option that one of the other entry points takes."""
+    for name in options:
+        if name not in ConnectArgs.__annotations__:
+            msg = f"there is no option {name!r} here"
+            raise TypeError(msg)
 
 
-def _prepare(
-    host_header: str,
-    resource: str,
-    subprotocols: Iterable[str] | None,
-    extra_headers: HeadersLike | None,
-) -> ClientHandshake:
-    return ClientHandshake(
-        host=host_header,
-        resource=encode_resource(resource),
-        subprotocols=subprotocols,
-        headers=build_headers(extra_headers),
-    )
-
-
-async def _open_in_time(
-    target: _Target, handshake: ClientHandshake, options: ConnectionOptions
-) -> tuple[trio.abc.Stream, Opened]:
-    with trio.move_on_after(options.connect_timeout):
-        return await _open(target, handshake, options)
-    # A server that rejects us and then is slow with its words has said enough.
-    raise handshake.rejection or ConnectionTimeout(options.connect_timeout)
-
-
-async def _open(
-    target: _Target, handshake: ClientHandshake, options: ConnectionOptions
-) -> tuple[trio.abc.Stream, Opened]:
-    logger.debug("connecting to %s", target)
-    stream = await dial(target.host, target.port, target.ssl_context)
-    return stream, await _shake_hands(stream, handshake, str(target), options)
-
-
-async def _shake_hands(
-    stream: trio.abc.Stream,
-    handshake: ClientHandshake,
-    target: str,
-    options: ConnectionOptions,
-) -> Opened:
-    """Make the upgrade, and close the stream if that fails."""
-    is_opened = False
-    try:
-        with failing_to_open(target):
-            await stream.send_all(handshake.request())
-        while True:
-            with failing_to_open(target):
-                data = await stream.receive_some(options.receive_buffer_size)
-            if not data:
-                handshake.receive_eof()
-                raise ConnectionFailed(target)
-            opened = handshake.receive_data(data)
-            if opened is not None:
-                is_opened = True
-                return opened
-    finally:
-        if not is_opened:
-            await drop(stream)
+def _is_cancellation(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    return all(isinstance(leaf, trio.Cancelled) for leaf in find_leaves(error))

@@ -21,7 +21,8 @@ The deadlines are all one cancel scope, around the reader:
 * when writing has failed, one second for the reader to find what the peer said last.
 
 ``reason`` is the peer's Close once it came, else ours as given, else 1006. ``cause`` is
-the exception that broke the connection, if one did.
+the exception that broke the connection, if one did; it is known as soon as the peer is
+seen to break a rule, which may be long before that is acted on.
 
 The module does not know who calls it: every method may be called by the reader, by a
 task of the user's in the middle of its call, or by the connection's own task.
@@ -38,7 +39,7 @@ from .._close_reason import CloseReason, check_close, closed_reason
 from .._errors import ConnectionClosed, ProtocolViolation
 from .._protocol.engine import Engine
 from .._protocol.events import CloseReceived, ViolationFound
-from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
+from .._protocol.state import ConnectionState
 from .inbox import Inbox
 from .outbox import Outbox
 
@@ -54,10 +55,13 @@ class Closing:
 
     Attributes:
         reason: Why the connection is closed or closing, or None while it is open.
-        sent: The Close that we sent, if we did.
+        sent: The Close that we sent, once the stream has taken it.
         received: The Close that the peer sent, if it did.
         cause: The exception that broke the connection, if one did.
-        is_local: Whether we closed first.
+        is_local: Whether we closed first, in order or by ``abort``.
+        is_timed_out: Whether we closed and the peer let the deadline pass without its
+            Close. It is decided when the connection has ended.
+        is_dropping: Whether the stream is to be dropped without waiting for anything.
         scope: The scope that every deadline is set on; the reader runs in it.
         ended: Set when the stream was dropped.
 
@@ -69,14 +73,16 @@ class Closing:
         self.received: CloseReason | None = None
         self.cause: BaseException | None = None
         self.is_local = False
+        self.is_timed_out = False
+        self.is_dropping = False
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self.dependents: set[trio.CancelScope] = set()
         self._name = name
         self._engine = engine
         self._disconnect_timeout = disconnect_timeout
+        self._reasons: list[CloseReason] = []
         self._writing_error: Exception | None = None
-        self._is_close_written = False
 
     def join(
         self, inbox: Inbox, outbox: Outbox, wake_waiters: Callable[[], None]
@@ -89,17 +95,21 @@ class Closing:
         self._outbox = outbox
         self._wake_waiters = wake_waiters
 
-    @property
-    def is_timed_out(self) -> bool:
-        """Whether we closed and the peer let the deadline pass without its Close."""
-        is_unanswered = self.is_local and self.received is None and self.cause is None
-        return is_unanswered and trio.current_time() >= self.scope.deadline
-
     def error(self) -> ConnectionClosed:
         """Build the error for those who want something of a closed connection."""
         error = ConnectionClosed(self.reason)
         error.__cause__ = self.cause
         return error
+
+    def has_raised(self, error: BaseException) -> bool:
+        """Whether an exception says that this connection, and no other, is closed.
+
+        Not by ``reason`` as it is now: a task may have been woken by our Close, and the
+        peer's came since.
+        """
+        return isinstance(error, ConnectionClosed) and any(
+            error.reason is reason for reason in self._reasons
+        )
 
     def close(self, code: int | None, reason: str | None) -> None:
         """Send our Close frame, unless one was sent or received already.
@@ -110,7 +120,7 @@ class Closing:
 
         """
         wire_code, wire_reason = check_close(code, reason)
-        if self._engine.state not in MAY_SEND_MESSAGES:
+        if self.reason is not None:
             return
         self.is_local = True
         self._settle(closed_reason(code, reason))
@@ -129,13 +139,17 @@ class Closing:
         self._limit_to_stream_end()
         self._wake_waiters()
 
+    def note_violation(self, event: ViolationFound) -> None:
+        """Take note that the peer broke a rule, which is to be answered later."""
+        self.cause = ProtocolViolation(event.code, event.problem)
+
     def fail(self, event: ViolationFound) -> None:
         """Give the connection up because of what the peer did (RFC 6455 section 7.1.7).
 
         Messages that came before are to be handed out first: the caller sees to that.
         """
         logger.debug("%s failed: %d %s", self._name, event.code, event.problem)
-        self.cause = ProtocolViolation(event.code, event.problem)
+        self.note_violation(event)
         if self._engine.state is ConnectionState.FAILING:
             code, reason = check_close(event.code, event.problem)
             self._settle(closed_reason(code, reason))
@@ -168,13 +182,24 @@ class Closing:
         self.limit(min(STREAM_END_TIMEOUT, self._disconnect_timeout))
 
     def abort(self) -> None:
-        """Drop the stream without a word; the connection's task does it."""
+        """Drop the stream without a word, not even one that was to be said before."""
+        self.is_local = self.is_local or self.reason is None
+        self._inbox.close(discard=True)
+        self._outbox.close()
         self.lose(None)
+        self.drop()
+
+    def drop(self) -> None:
+        """Have the connection's task drop the stream at once."""
+        self.is_dropping = True
         self.scope.cancel()
 
     def end(self) -> None:
         """Take note that the stream was dropped, and wake everybody."""
         self.lose(self._writing_error)
+        is_unanswered = self.is_local and self.received is None and self.cause is None
+        is_late = trio.current_time() >= self.scope.deadline
+        self.is_timed_out = is_unanswered and is_late
         self._engine.receive_eof()
         self._outbox.close()
         self._wake_waiters()
@@ -188,21 +213,22 @@ class Closing:
 
     def _settle(self, reason: CloseReason) -> None:
         self.reason = reason
+        self._reasons.append(reason)
         for scope in self.dependents:
             scope.cancel()
 
     def _send(self, code: int | None, reason: str) -> None:
-        self.sent = closed_reason(code, reason)
-        logger.debug("%s sends %s", self._name, self.sent)
+        close = closed_reason(code, reason)
+        logger.debug("%s sends %s", self._name, close)
         frame = self._engine.send_close(code, reason)
-        self._outbox.post(frame, on_written=self._note_close_written)
+        self._outbox.post(frame, on_written=lambda: self._note_sent(close))
         self.limit(self._disconnect_timeout)
 
-    def _note_close_written(self) -> None:
-        self._is_close_written = True
+    def _note_sent(self, close: CloseReason) -> None:
+        self.sent = close
         if self._engine.state is not ConnectionState.LOCAL_CLOSING:
             self._limit_to_stream_end()
 
     def _limit_to_stream_end(self) -> None:
-        if self._is_close_written:
+        if self.sent is not None:
             self.limit(STREAM_END_TIMEOUT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import cast
 
@@ -125,7 +125,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     @property
     def close_sent(self) -> CloseReason | None:
-        """The Close frame that this end sent, or None."""
+        """The Close frame that this end sent, once the stream has taken it, or None."""
         return self._closing.sent
 
     @property
@@ -157,12 +157,13 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             Each message goes to one task, first come first served.
 
         """
-        await self._turns.give()
+        await self._turns.begin()
         try:
             message = await self._link.inbox.get()
         except InboxClosed:
             raise self._closing.error() from self._closing.cause
-        self._turns.count(len(message))
+        if self._turns.is_used_up(len(message)):
+            await self._link.inbox.let_others_run()
         return message
 
     async def send_message(self, message: str | bytes | bytearray | memoryview) -> None:
@@ -183,9 +184,12 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             Messages leave in the order of the calls.
 
         """
-        await self._turns.give()
-        await self._send(lambda: self._engine.send_message(check_message(message)))
-        self._turns.count(len(message))
+        await self._turns.begin()
+        self._check_open()
+        content = check_message(message)
+        await self._send(self._engine.send_message(content))
+        if self._turns.is_used_up(len(content)):
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def receive(self) -> str | bytes:
         """Take the next message, in the manner of :class:`trio.abc.ReceiveChannel`.
@@ -200,15 +204,20 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             A cancelled call takes no message. Always a checkpoint.
 
         """
-        await trio.lowlevel.checkpoint()
+        # The two halves of a checkpoint around the call, so that tasks are served in
+        # the order of their calls.
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            return await self.get_message()
+            message = await self.get_message()
         except ConnectionClosed as closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             if self._closing.is_local:
                 raise trio.ClosedResourceError from closed
             if self._is_closed_in_order():
                 raise trio.EndOfChannel from closed
             raise trio.BrokenResourceError from closed
+        await self._link.inbox.let_others_run()
+        return message
 
     async def send(self, value: str | bytes) -> None:
         """Send a message, in the manner of :class:`trio.abc.SendChannel`.
@@ -223,13 +232,15 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             As in :meth:`send_message`. Always a checkpoint.
 
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # and the other half behind it
         try:
             await self.send_message(value)
         except ConnectionClosed as closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             if self._closing.is_local:
                 raise trio.ClosedResourceError from closed
             raise trio.BrokenResourceError from closed
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def __anext__(self) -> str | bytes:
         try:
@@ -265,7 +276,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         self._check_open()
         ping = self._link.round_trips.begin(payload)
         try:
-            await self._send(lambda: self._engine.send_ping(ping.payload))
+            await self._send(self._engine.send_ping(ping.payload))
             await ping.settled.wait()
         finally:
             self._link.round_trips.forget(ping)
@@ -290,11 +301,13 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             The pong was sent or not; the connection works.
 
         """
+        await self._turns.begin()
         self._check_open()
         content = b"" if payload is None else payload
         check_payload(content)
-        await self._turns.give()
-        await self._send(lambda: self._engine.send_pong(content))
+        await self._send(self._engine.send_pong(content))
+        if self._turns.is_used_up(len(content)):
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     # The end.
 
@@ -336,7 +349,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             if not self._closing.ended.is_set():
                 with trio.CancelScope(shield=True):
                     await self._link.outbox.flush_without_waiting()
-                self._closing.scope.cancel()
+                self._closing.drop()
 
     async def abort(self) -> None:
         """Drop the stream without a word; the peer sees 1006.
@@ -381,9 +394,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         if self._closing.reason is not None or not is_open:
             raise self._closing.error() from self._closing.cause
 
-    async def _send(self, build: Callable[[], bytes]) -> None:
-        self._check_open()
-        frame = build()
+    async def _send(self, frame: bytes) -> None:
         try:
             await self._link.outbox.send(frame)
         except OutboxBroken:

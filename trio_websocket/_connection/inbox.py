@@ -14,11 +14,14 @@ the reader is only for a task that had to wait.
 A message given to a waiting task keeps its place until that task has run: it counts as
 unread, and the reader does nothing behind it. So a reply that the task sends in its
 turn leaves before the answer to whatever came behind the message: our Close in reply to
-the peer's, or to a violation. Waiting tasks are served first come, first served.
+the peer's, or to a violation. The same holds for a task that lets others run between
+taking a message and returning with it. Waiting tasks are served first come, first
+served.
 
 Closing the inbox wakes them all. What was queued is still delivered if the peer closed
 or vanished, and dropped if we closed. While somebody has said that messages are not
-wanted (``unwanted``), one that no task waits for is not kept.
+wanted (``unwanted``), one that no task waits for is not kept, also if it was here
+before; and a task that wants one gets in the queue at once, where it can be seen.
 
 The inbox does not know the protocol. ``on_taken`` tells the reader that there is room.
 """
@@ -122,7 +125,7 @@ class Inbox:
             A cancelled call takes nothing.
 
         """
-        if not self._messages:
+        if not self._messages and not self._on_unwanted:
             self._refill()
         if self._messages:
             message = self._messages.popleft()
@@ -131,6 +134,13 @@ class Inbox:
         if self.is_closed:
             raise InboxClosed
         return await self._wait()
+
+    async def let_others_run(self) -> None:
+        """Give up a turn with a message just taken, which keeps its place meanwhile."""
+        self._handed_over += 1
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._handed_over -= 1
+        self._on_taken()
 
     async def _wait(self) -> Message:
         ticket = _Ticket()
@@ -167,8 +177,11 @@ class Inbox:
     def unwanted(self, on_message: Callable[[], None]) -> Generator[None]:
         """Keep no message that no task waits for; ``on_message`` is called instead."""
         self._on_unwanted.append(on_message)
-        self._on_taken()
         try:
+            if self._messages and not self.is_closed:
+                self._messages.clear()
+                on_message()
+            self._on_taken()
             yield
         finally:
             self._on_unwanted.remove(on_message)

@@ -97,14 +97,17 @@ class Link:
                 try:
                     with self.closing.scope:
                         await self.reader.run()
+                    await self.reader.finish()
                 except trio.Cancelled:
                     await self._say_farewell()
                     raise
                 finally:
                     self.outbox.close()
         finally:
-            await drop(self.stream)
-            self.closing.end()
+            try:
+                await drop(self.stream)
+            finally:
+                self.closing.end()
 
     async def flush(self) -> None:
         """Wait until everything that was posted was handed to the stream.
@@ -119,7 +122,7 @@ class Link:
             raise self.closing.error() from self.closing.cause
 
     async def _say_farewell(self) -> None:
-        if self._farewell is None:
+        if self._farewell is None or self.closing.is_dropping:
             return
         grace = self._farewell.grace
         deadline = self.closing.scope.deadline

@@ -16,11 +16,14 @@ of tasks run it: the reader, and a task in ``get_message`` that finds no message
 * when the next frame begins a message and there is no room for it;
 * while a task that was given a message has not run: what comes behind the message may
   end the connection, and that task's reply is to leave before;
+* after some events, because a peer can put tens of thousands into one receive, and
+  other tasks want their turn;
 * for good, at a message over the limit or at a violation.
 
 A violation is acted on when every message before it was taken, which is at once if none
 is unread. A message over the limit is nobody's business until somebody asks for it;
-then it ends the connection with 1009. Until then the peer is simply not read.
+then it ends the connection with 1009. Until then the peer is simply not read. Where
+messages are not wanted anyway, it is passed over like any other.
 
 When the reader stops in front of something it parks; whoever changes what it waits for
 (``wake``) lets it look again. Waking too often does no harm.
@@ -51,6 +54,7 @@ from .outbox import Outbox
 from .round_trips import RoundTrips
 
 _MESSAGE_TOO_BIG = 1009
+_EVENTS_PER_TURN = 256  # some milliseconds of work
 
 
 class Reader:
@@ -72,8 +76,9 @@ class Reader:
         self._receive_size = options.receive_buffer_size
         self._max_size = options.max_message_size
         self._assembler = Assembler(options.max_message_size)
+        self._is_finishing = False
         self._is_skipping = False
-        self._too_big: MessageTooBig | None = None
+        self._too_big: tuple[MessageTooBig, Piece] | None = None
         self._violation: ViolationFound | None = None
         self._parked: trio.lowlevel.Task | None = None
 
@@ -90,13 +95,26 @@ class Reader:
 
         """
         while True:
-            if self._pump() is Pause.ROOM:
+            pause = self._pump()
+            if pause is None:
+                await trio.lowlevel.checkpoint()
+            elif pause is Pause.ROOM:
                 await self._park()
             elif self._is_ours_to_end():
                 await self._outbox.flush()
                 return
             elif not await self._receive():
                 return
+
+    async def finish(self) -> None:
+        """Decode what was received, room or not: the stream will not be read again.
+
+        That is at most what one receive held. A Close may be in it, and the messages in
+        front of it are better delivered than lost.
+        """
+        self._is_finishing = True
+        while self._pump() is None:
+            await trio.lowlevel.checkpoint()
 
     def refill(self) -> None:
         """Decode until a message is at hand, for a task that asks for one."""
@@ -138,36 +156,55 @@ class Reader:
         self._engine.receive_data(data)
         return True
 
-    def _pump(self, *, is_asked: bool = False) -> Pause:
-        while True:
+    def _pump(self, *, is_asked: bool = False) -> Pause | None:
+        """Act on events; tell why there is none, or None after many."""
+        for _ in range(_EVENTS_PER_TURN):
             pause = self._look_for_stop(is_asked=is_asked)
             if pause is not None:
                 return pause
             event = self._engine.next_event(
-                has_room=self._inbox.has_room, max_size=self._max_size
+                has_room=self._inbox.has_room or self._is_finishing,
+                max_size=self._max_size,
             )
             if isinstance(event, Pause):
                 return event
             self._handle(event)
+        return None
 
     def _look_for_stop(self, *, is_asked: bool) -> Pause | None:
         """Act on what stopped the reader if its time has come."""
-        if self._inbox.is_closed:
+        if self._inbox.is_closed or (self._is_finishing and self._too_big is None):
             return None
-        if self._inbox.has_handed_over:
-            # With nothing behind the message the reader may as well receive: what comes
-            # is looked at when that task has run.
-            return Pause.ROOM if self._engine.has_undecoded else Pause.DATA
+        if self._is_finishing or self._inbox.has_handed_over:
+            return Pause.ROOM
         if is_asked and self._inbox.is_unread:
             return Pause.ROOM
         if self._violation is not None:
-            if self._inbox.is_unread:
-                return Pause.ROOM
-            self._closing.fail(self._violation)
-        elif self._too_big is not None:
-            if self._inbox.is_unread or not (is_asked or self._inbox.has_waiters):
-                return Pause.ROOM
-            self.refuse(_MESSAGE_TOO_BIG, self._too_big.problem)
+            return self._judge_violation(self._violation)
+        if self._too_big is not None:
+            return self._judge_size(*self._too_big, is_asked=is_asked)
+        return None
+
+    def _judge_violation(self, violation: ViolationFound) -> Pause | None:
+        """Act on a violation once the messages before it were taken."""
+        if self._inbox.is_unread:
+            return Pause.ROOM
+        self._closing.fail(violation)
+        return None
+
+    def _judge_size(
+        self, error: MessageTooBig, piece: Piece, *, is_asked: bool
+    ) -> Pause | None:
+        """Decide what to do about a message over the limit."""
+        if self._inbox.is_unwanted:
+            self._too_big = None
+            self._assembler = Assembler(self._max_size)
+            self._is_skipping = not piece.is_last
+            self._inbox.turn_away()
+        elif self._inbox.is_unread or not (is_asked or self._inbox.has_waiters):
+            return Pause.ROOM
+        else:
+            self.refuse(_MESSAGE_TOO_BIG, error.problem)
         return None
 
     def refuse(self, code: int, problem: str) -> None:
@@ -200,18 +237,10 @@ class Reader:
         try:
             message = self._assembler.add(piece)
         except MessageTooBig as error:
-            self._stop_or_skip(error, piece)
+            self._too_big = error, piece
         else:
             if message is not None:
                 self._inbox.put(message)
-
-    def _stop_or_skip(self, error: MessageTooBig, piece: Piece) -> None:
-        if self._inbox.is_unwanted:
-            self._inbox.turn_away()
-            self._assembler = Assembler(self._max_size)
-            self._is_skipping = not piece.is_last
-        else:
-            self._too_big = error
 
     def _answer(self, payload: bytes) -> None:
         # A ping behind our Close is not answered: the peer will not wait for it.
@@ -223,3 +252,4 @@ class Reader:
             self._closing.fail(event)
         else:
             self._violation = event
+            self._closing.note_violation(event)

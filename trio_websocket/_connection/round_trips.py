@@ -61,7 +61,9 @@ class RoundTrips:
 
     def forget(self, ping: Ping) -> None:
         """Note that nobody waits for a ping any more, whether it was settled or not."""
-        if self._pings.pop(ping.payload, None) is not None:
+        # A payload that was settled may be on its way again, for another task.
+        if self._pings.get(ping.payload) is ping:
+            del self._pings[ping.payload]
             self._ledger.forget(ping.payload)
 
     def settle(self, payload: bytes) -> None:

@@ -7,10 +7,13 @@ A full checkpoint costs as much as twenty small messages, so a call that finds i
 message at hand, or whose bytes the socket takes at once, returns without one. Other
 tasks must not starve for that, and a cancellation must be seen. So the calls of one run
 of Trio are counted, and the budget is the same for all of them: whoever uses it up
-pays. Messages and bytes are counted, not time, because with a clock the order of tasks
+pays. Calls and bytes are counted, not time, because with a clock the order of tasks
 would differ from run to run.
 
-The turn is given before a message is taken, so a cancellation at that point loses none.
+The two halves of a checkpoint are apart, as in Trio's own primitives: a cancellation is
+looked for before anything is done, and other tasks run when all is done. So a call that
+was cancelled here has taken and sent nothing, and calls have their effect in the order
+in which they were made.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from __future__ import annotations
 import trio
 
 CALLS_PER_CANCELLATION_CHECK = 16
-MESSAGES_PER_CHECKPOINT = 256
+CALLS_PER_CHECKPOINT = 256
 BYTES_PER_CHECKPOINT = 262_144
 
 
@@ -27,26 +30,33 @@ class Turns:
 
     def __init__(self) -> None:
         self._calls = 0
-        self._messages = 0
         self._bytes = 0
 
-    async def give(self) -> None:
-        """Look for a cancellation, or let others run, if it is time to."""
+    async def begin(self) -> None:
+        """Look for a cancellation if it is time to, before anything is done."""
         self._calls += 1
-        if (
-            self._messages >= MESSAGES_PER_CHECKPOINT
-            or self._bytes >= BYTES_PER_CHECKPOINT
-        ):
-            self._calls = self._messages = self._bytes = 0
+        if self._calls > CALLS_PER_CHECKPOINT:
+            # Calls that fail do not come to ``is_used_up``, and may go on for ever.
+            self._restart()
             await trio.lowlevel.checkpoint()
-        elif self._calls >= CALLS_PER_CANCELLATION_CHECK:
-            self._calls = 0
+        elif self._calls % CALLS_PER_CANCELLATION_CHECK == 0:
             await trio.lowlevel.checkpoint_if_cancelled()
 
-    def count(self, size: int) -> None:
-        """Take note of one message of so many bytes (or characters)."""
-        self._messages += 1
+    def is_used_up(self, size: int) -> bool:
+        """Tell whether others are to run now; the caller sees to that.
+
+        Args:
+            size: How many bytes (or characters) the call has got or sent.
+
+        """
         self._bytes += size
+        if self._calls < CALLS_PER_CHECKPOINT and self._bytes < BYTES_PER_CHECKPOINT:
+            return False
+        self._restart()
+        return True
+
+    def _restart(self) -> None:
+        self._calls = self._bytes = 0
 
 
 _turns: trio.lowlevel.RunVar[Turns] = trio.lowlevel.RunVar("turns")

@@ -5,18 +5,23 @@ joined. A limit is looked at before a piece is kept, on what its frame announces
 that a message which is too big costs no more memory than the limit and one receive.
 
 Pieces may be as small as a peer likes, down to nothing. Keeping each would cost far
-more memory than the bytes that it holds, so small ones are joined as they come.
+more memory than the bytes that it holds, so they are joined a few at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
 from .events import Piece
+
+_Part = TypeVar("_Part", bound=str | bytes)
 
 # Autobahn 9.3.1 and 9.4.1 send 65,537 frames a message, so the limit must be above
 # that; each costs the peer two bytes at least and us a few microseconds.
 MAX_FRAGMENTS = 131_072
 
-_JOIN_EVERY = 64  # pieces: few enough to cost no memory, many enough to join in bulk
+_JOIN_EVERY = 64  # few enough to cost no memory, many enough to join large ones once
 
 
 class MessageTooBig(Exception):
@@ -37,9 +42,8 @@ class Assembler:
 
     def __init__(self, max_size: float) -> None:
         self._max_size = max_size
-        self._text: list[str] = []
-        self._joined: list[str] = []
-        self._binary = bytearray()
+        self._text: _Parts[str] = _Parts("".join)
+        self._binary: _Parts[bytes] = _Parts(b"".join)
         self._size = 0
         self._fragments = 0
 
@@ -54,10 +58,17 @@ class Assembler:
                 frames than allowed; the piece is not kept.
 
         """
+        is_whole = piece.is_last and not self._fragments
         self._check(piece)
+        if piece.is_last:
+            self._size = self._fragments = 0
+        if is_whole:
+            return piece.data
         if isinstance(piece.data, str):
-            return self._add_text(piece.data, is_last=piece.is_last)
-        return self._add_binary(piece.data, is_last=piece.is_last)
+            self._text.add(piece.data)
+            return self._text.take() if piece.is_last else None
+        self._binary.add(piece.data)
+        return self._binary.take() if piece.is_last else None
 
     def _check(self, piece: Piece) -> None:
         if self._size + piece.size + piece.pending > self._max_size:
@@ -69,35 +80,25 @@ class Assembler:
         self._size += piece.size
         self._fragments += piece.begins_frame
 
-    def _add_text(self, text: str, *, is_last: bool) -> str | None:
-        if is_last and not self._text and not self._joined:
-            self._restart()
-            return text
-        if text:
-            self._text.append(text)
-        if is_last:
-            message = "".join(self._joined) + "".join(self._text)
-            self._restart()
-            return message
-        if len(self._text) >= _JOIN_EVERY:
-            self._joined.append("".join(self._text))
-            self._text.clear()
-        return None
 
-    def _add_binary(self, data: bytes, *, is_last: bool) -> bytes | None:
-        if is_last and not self._binary:
-            self._restart()
-            return data
-        self._binary += data
-        if not is_last:
-            return None
-        message = bytes(self._binary)
-        self._restart()
-        return message
+class _Parts(Generic[_Part]):
+    """What is here of one message, in order."""
 
-    def _restart(self) -> None:
-        self._text.clear()
+    def __init__(self, join: Callable[[list[_Part]], _Part]) -> None:
+        self._join = join
+        self._joined: list[_Part] = []
+        self._recent: list[_Part] = []
+
+    def add(self, part: _Part) -> None:
+        if part:
+            self._recent.append(part)
+        if len(self._recent) == _JOIN_EVERY:
+            self._joined.append(self._join(self._recent))
+            self._recent.clear()
+
+    def take(self) -> _Part:
+        """Make the message and forget its parts."""
+        message = self._join(self._joined + self._recent)
         self._joined.clear()
-        self._binary = bytearray()
-        self._size = 0
-        self._fragments = 0
+        self._recent.clear()
+        return message

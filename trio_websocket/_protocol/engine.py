@@ -16,18 +16,22 @@ can take whole frames past wsproto.
 
 The rules that keep this true:
 
-* ``_head`` holds the header bytes of the present frame that wsproto has got, ``_frame``
-  the same header once it is whole, ``_unfed`` the payload bytes that wsproto has not
-  got. At a boundary there is neither head nor frame.
+* ``_head`` holds the header bytes of the present frame that wsproto has got while more
+  are missing, ``_frame`` the header once it is whole, ``_unfed`` the number of payload
+  bytes that wsproto has not got. At a boundary there is neither head nor frame.
 * wsproto gets header bytes as soon as they are here, so that a bad opcode is judged on
   the first two bytes and not after a length that may never come.
 * The payload of a Close frame is fed whole, because its code is looked at first.
 * After a Close frame or a violation nothing is parsed: wsproto's generator is dead
   then, and its state may still say OPEN. What arrives later is dropped.
 
+Received bytes are never moved for the sake of the frames in them: ``_start`` walks
+through ``_data``, and what it has passed is let go when more is asked for.
+
 The engine does not know about sockets, time, limits or who waits for a message. Its
 events are asked for one at a time, because what is done about one (a message that finds
-no room, a Close) decides whether the next may be looked at.
+no room, a Close) decides whether the next may be looked at. Whoever sends looks at the
+state first: to send what it forbids is a mistake of ours.
 """
 
 from __future__ import annotations
@@ -51,14 +55,21 @@ from .events import (
     ViolationFound,
 )
 from .frame_header import (
+    MAX_HEADER_SIZE,
     FrameHeader,
     Opcode,
     mask_payload,
-    measure_header,
     parse_header,
 )
 from .lane import Lane
-from .state import TRANSITIONS, ConnectionState, Step
+from .state import (
+    MAY_RECEIVE,
+    MAY_SEND_CLOSE,
+    MAY_SEND_MESSAGES,
+    TRANSITIONS,
+    ConnectionState,
+    Step,
+)
 
 # What wsproto's parser can let out on bytes that it did not expect.
 _FOREIGN_ERRORS = (WsprotoError, ValueError, TypeError, struct.error, AssertionError)
@@ -69,6 +80,7 @@ _TRY_AGAIN_LATER = 1013
 # wsproto as its neighbour and comes out as itself.
 _BAD_GATEWAY = 1014
 
+_CLOSE = int(Opcode.CLOSE)
 _FIRST_CONTROL_OPCODE = 8
 _CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
 
@@ -92,9 +104,10 @@ class Engine:
         self.is_over = False
         self._wsproto = connection
         self._lane = lane
-        self._buffer = bytearray()
+        self._data = b""
+        self._start = 0
         self._events: deque[Event] = deque()
-        self._head = bytearray()
+        self._head = b""
         self._frame: FrameHeader | None = None
         self._unfed = 0
         self._is_frame_reported = False
@@ -104,27 +117,30 @@ class Engine:
     def take_step(self, step: Step) -> None:
         """Move to the next state; the only place that does."""
         self.state = TRANSITIONS[self.state][step]
+        if self.state not in MAY_RECEIVE:
+            self.is_over = True
+            self._data = b""
+            self._start = 0
 
     # Bytes in, events out.
 
     def receive_data(self, data: bytes | bytearray) -> None:
         """Take bytes that were received; ``next_event`` tells what they mean."""
         if not self.is_over:
-            self._buffer += data
+            self._let_go()
+            self._data += data  # no copy if nothing is left of what came before
 
     @property
     def has_undecoded(self) -> bool:
         """Whether received bytes wait to be decoded."""
-        return bool(self._buffer)
+        return len(self._data) > self._start
 
     def receive_eof(self) -> None:
         """Take note that the stream has ended, by whichever end."""
-        self._stop_parsing()
         self.take_step(Step.STREAM_ENDED)
 
     def refuse(self) -> None:
         """Give up on a peer that does what is legal but not wanted here."""
-        self._stop_parsing()
         self.take_step(Step.VIOLATION_FOUND)
 
     def next_event(self, *, has_room: bool, max_size: float) -> Event | Pause:
@@ -146,66 +162,83 @@ class Engine:
 
     def _advance(self, *, has_room: bool, max_size: float) -> Pause | None:
         if self._frame is not None:
-            return self._feed_payload(self._frame)
+            return self._feed_frame(self._frame, 0)
         if not self._head:
-            if len(self._buffer) < 2:
-                return Pause.DATA
+            if len(self._data) - self._start < 2:
+                return self._ask_for_data()
             if self._is_before_message():
                 if not has_room:
                     return Pause.ROOM
                 if self._lane is not None and self._take_lane(self._lane, max_size):
                     return None
-        return self._feed_head()
+        return self._begin_frame()
 
     def _is_before_message(self) -> bool:
-        opcode = self._buffer[0] & 0x0F
+        opcode = self._data[self._start] & 0x0F
         return self._message_kind is None and opcode < _FIRST_CONTROL_OPCODE
 
     def _take_lane(self, lane: Lane, max_size: float) -> bool:
-        messages, used = lane.decode(
-            self._buffer, is_client=self.is_client, limit=1, max_size=max_size
+        messages, self._start = lane.decode(
+            self._data,
+            self._start,
+            is_client=self.is_client,
+            limit=1,
+            max_size=max_size,
         )
-        del self._buffer[:used]
         self._events.extend(MessageReceived(message) for message in messages)
         return bool(messages)
 
-    def _feed_head(self) -> Pause | None:
+    def _begin_frame(self) -> Pause | None:
         """Feed what is here of a header, and of the payload behind it."""
-        size = measure_header(self._head[1] if self._head else self._buffer[1])
-        chunk = self._take(size - len(self._head))
-        if not chunk:
-            return Pause.DATA
-        self._head += chunk
-        frame = parse_header(self._head)
+        end = self._start + MAX_HEADER_SIZE - len(self._head)
+        head = self._head + self._data[self._start : end]
+        frame = parse_header(head)
         if frame is None:
+            chunk = self._take(len(head) - len(self._head))
+            if not chunk:
+                return self._ask_for_data()
+            self._head = head
             self._feed(chunk, payload_size=0)
             return None
-        self._head.clear()
+        head_size = frame.size - len(self._head)
+        self._head = b""
         self._frame = frame
         self._unfed = frame.payload_length
         self._is_frame_reported = False
-        return self._feed_payload(frame, head=chunk)
+        return self._feed_frame(frame, head_size)
 
-    def _feed_payload(self, frame: FrameHeader, *, head: bytes = b"") -> Pause | None:
-        if frame.opcode == Opcode.CLOSE and len(self._buffer) < self._unfed:
-            payload = b""
+    def _feed_frame(self, frame: FrameHeader, head_size: int) -> Pause | None:
+        """Feed what is here of a payload, with the end of its header in front of it."""
+        size = min(len(self._data) - self._start - head_size, self._unfed)
+        is_close = frame.opcode == _CLOSE
+        if is_close and size < self._unfed:
+            size = 0
+        chunk = self._take(head_size + size)
+        if not chunk:
+            return self._ask_for_data()
+        self._unfed -= size
+        if is_close:
+            chunk = chunk[:head_size] + self._stand_in(frame, chunk[head_size:])
+        self._feed(chunk, payload_size=size)
+        if self._unfed:
+            self._announce(frame)
         else:
-            payload = self._take(self._unfed)
-        if not payload and not head:
-            return Pause.DATA
-        self._unfed -= len(payload)
-        if frame.opcode == Opcode.CLOSE:
-            payload = self._stand_in(frame, payload)
-        self._feed(head + payload, payload_size=len(payload))
-        self._announce(frame)
-        if not self._unfed:
             self._frame = None
         return None
 
     def _take(self, size: int) -> bytes:
-        chunk = bytes(self._buffer[:size])
-        del self._buffer[: len(chunk)]
-        return chunk
+        start = self._start
+        self._start = start + size
+        return self._data[start : self._start]
+
+    def _ask_for_data(self) -> Pause:
+        self._let_go()
+        return Pause.DATA
+
+    def _let_go(self) -> None:
+        """Keep no bytes that were used: an idle connection is to hold nothing."""
+        self._data = self._data[self._start :]
+        self._start = 0
 
     def _stand_in(self, frame: FrameHeader, payload: bytes) -> bytes:
         """Replace the one code that wsproto does not know by one that it does."""
@@ -217,7 +250,7 @@ class Engine:
 
     def _announce(self, frame: FrameHeader) -> None:
         """Report the size of a frame of which no payload is here yet."""
-        if self._is_frame_reported or self.is_over or not self._unfed:
+        if self._is_frame_reported or self.is_over:
             return
         match frame.opcode:
             case Opcode.TEXT if self._message_kind is None:
@@ -235,10 +268,12 @@ class Engine:
         """Give wsproto bytes of one frame and report what it makes of them."""
         try:
             self._wsproto.receive_data(chunk)
-            for event in self._wsproto.events():
-                self._translate(event, payload_size)
+            events = list(self._wsproto.events())
         except _FOREIGN_ERRORS as error:
             self._report_violation(_PROTOCOL_ERROR, f"unexpected bytes: {error}")
+            return
+        for event in events:
+            self._translate(event, payload_size)
 
     def _translate(self, event: wsproto.events.Event, payload_size: int) -> None:
         match event:
@@ -272,17 +307,11 @@ class Engine:
             code = _BAD_GATEWAY
         has_code = code != WsprotoCloseReason.NO_STATUS_RCVD
         self._events.append(CloseReceived(code if has_code else None, reason))
-        self._stop_parsing()
         self.take_step(Step.CLOSE_RECEIVED)
 
     def _report_violation(self, code: int, problem: str) -> None:
         self._events.append(ViolationFound(code, problem))
-        self._stop_parsing()
         self.take_step(Step.VIOLATION_FOUND)
-
-    def _stop_parsing(self) -> None:
-        self.is_over = True
-        self._buffer = bytearray()
 
     # Intent in, bytes out.
 
@@ -301,6 +330,7 @@ class Engine:
                 has changed then.
 
         """
+        assert self.state in MAY_SEND_MESSAGES
         if self._lane is not None and (masking_key is not None or not self.is_client):
             frame = self._lane.encode(message, masking_key)
             if frame is not None:
@@ -311,10 +341,12 @@ class Engine:
 
     def send_ping(self, payload: bytes) -> bytes:
         """Build a ping of at most 125 bytes (RFC 6455 section 5.5.2)."""
+        assert self.state in MAY_SEND_MESSAGES
         return self._wsproto.send(wsproto.events.Ping(payload=payload))
 
     def send_pong(self, payload: bytes) -> bytes:
         """Build a pong of at most 125 bytes (RFC 6455 section 5.5.3)."""
+        assert self.state in MAY_SEND_MESSAGES
         return self._wsproto.send(wsproto.events.Pong(payload=payload))
 
     def send_close(self, code: int | None, reason: str) -> bytes:
@@ -325,6 +357,7 @@ class Engine:
             reason: At most 123 bytes of UTF-8; empty if there is no code.
 
         """
+        assert self.state in MAY_SEND_CLOSE
         status = WsprotoCloseReason.NO_STATUS_RCVD if code is None else code
         event = wsproto.events.CloseConnection(code=status, reason=reason)
         frame = self._wsproto.send(event)

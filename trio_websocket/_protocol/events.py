@@ -1,9 +1,14 @@
-"""What the engine reports: one frozen value for each thing that has happened."""
+"""What the engine reports: one frozen value for each thing that has happened.
+
+A piece is made for each frame, so it is a tuple: a frozen dataclass costs three times
+as much.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 
 class Pause(Enum):
@@ -14,8 +19,7 @@ class Pause(Enum):
     ENDED = auto()  # after a Close frame or a violation nothing is parsed any more
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a message, as it came off the wire.
 
     Attributes:

@@ -6,8 +6,8 @@ allowed is for the engine to judge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 MAX_CONTROL_PAYLOAD = 125  # RFC 6455 section 5.5
 MAX_HEADER_SIZE = 14
@@ -32,9 +32,8 @@ class Opcode(IntEnum):
     PONG = 0xA
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
-    """What the first bytes of a frame say.
+class FrameHeader(NamedTuple):
+    """What the first bytes of a frame say; a tuple, because one is made for each.
 
     Attributes:
         fin: Whether this is the last frame of its message.

@@ -14,19 +14,20 @@ class Lane(Protocol):
     """Decodes and encodes plain messages without wsproto."""
 
     def decode(
-        self, buffer: bytearray, *, is_client: bool, limit: int, max_size: float
+        self, data: bytes, start: int, *, is_client: bool, limit: int, max_size: float
     ) -> tuple[list[str | bytes], int]:
-        """Take messages from the front of a buffer that starts at a frame boundary.
+        """Take messages from received bytes, from a frame boundary on.
 
         Args:
-            buffer: Received bytes; it is not changed.
+            data: Received bytes.
+            start: Where the boundary is.
             is_client: Whether we are the client: then frames come unmasked.
             limit: The most messages to take.
             max_size: The largest payload to take, in bytes.
 
         Returns:
-            The messages, and the number of bytes they took. The lane stops at the
-            first frame that is anything but a plain message.
+            The messages, and the position behind the last of them. The lane stops at
+            the first frame that is anything but a plain message.
 
         """
         ...

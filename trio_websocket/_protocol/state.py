@@ -81,6 +81,7 @@ TRANSITIONS: dict[ConnectionState, dict[Step, ConnectionState]] = {
     ConnectionState.CLOSED: {},
 }
 
-MAY_SEND_MESSAGES = frozenset({ConnectionState.OPEN, ConnectionState.FAILING})
-MAY_SEND_CLOSE = MAY_SEND_MESSAGES | {ConnectionState.REMOTE_CLOSING}
-MAY_RECEIVE = frozenset({ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING})
+# Tuples: a look into a set would call the slow __hash__ of Enum.
+MAY_SEND_MESSAGES = (ConnectionState.OPEN, ConnectionState.FAILING)
+MAY_SEND_CLOSE = (*MAY_SEND_MESSAGES, ConnectionState.REMOTE_CLOSING)
+MAY_RECEIVE = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)

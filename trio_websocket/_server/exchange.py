@@ -93,14 +93,24 @@ class Exchange:
     async def reject(self, status_code: int, headers: Headers, body: bytes) -> None:
         """Reject the request; see :meth:`WebSocketRequest.reject`."""
         answer = self._handshake.reject(status_code, headers=headers, body=body)
-        await self._nursery.start(
-            say_and_end, self.stream, answer, self._options.disconnect_timeout
-        )
+        is_said = False
+        try:
+            await self._nursery.start(
+                say_and_end, self.stream, answer, self._options.disconnect_timeout
+            )
+            is_said = True
+        finally:
+            if not is_said:
+                await drop(self.stream)  # noqa: ASYNC102  # it has a shield
 
     def close(self, code: int) -> None:
         """Begin to close the connection, if there is one."""
         if self._link is not None:
             self._link.closing.close(code, None)
+
+    def is_own_end(self, error: BaseException) -> bool:
+        """Whether an exception says that the connection here is closed."""
+        return self._link is not None and self._link.closing.has_raised(error)
 
 
 async def receive_request(
@@ -122,7 +132,7 @@ async def receive_request(
             return request
 
 
-async def say_and_end(
+async def say_and_end(  # noqa: ASYNC114  # no context manager of ours starts it
     stream: trio.abc.Stream,
     answer: bytes,
     seconds: float,
@@ -151,4 +161,4 @@ async def say_and_end(
     except STREAM_ERRORS:
         pass  # the client has gone; nobody is left to tell
     finally:
-        await drop(stream)
+        await drop(stream)  # noqa: ASYNC102  # it has a shield

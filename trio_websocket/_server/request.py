@@ -100,6 +100,5 @@ class WebSocketRequest:
             The stream is dropped; the request counts as answered.
 
         """
-        await self._exchange.reject(
-            status_code, build_headers(extra_headers), body or b""
-        )
+        content = b"" if body is None else body
+        await self._exchange.reject(status_code, build_headers(extra_headers), content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from typing import NoReturn, TypedDict, Unpack
 
@@ -24,8 +23,6 @@ from .request import WebSocketRequest
 from .server import ServerArgs, WebSocketServer
 from .session import Handler
 
-logger = logging.getLogger("trio-websocket")
-
 
 class WrapArgs(TypedDict, total=False):
     """What ``wrap_server_stream`` takes beside the rest."""
@@ -33,7 +30,7 @@ class WrapArgs(TypedDict, total=False):
     disconnect_timeout: float
 
 
-async def serve_websocket(
+async def serve_websocket(  # noqa: ASYNC114, ASYNC128  # run() tells task_status
     handler: Handler,
     host: str | bytes | None,
     port: int,
@@ -80,17 +77,22 @@ async def serve_websocket(
 
     """
     listeners = await open_listeners(host, port, ssl_context)
-    server = WebSocketServer(
-        handler,
-        listeners,
-        handler_nursery=handler_nursery,
-        message_queue_size=message_queue_size,
-        max_message_size=max_message_size,
-        receive_buffer_size=receive_buffer_size,
-        connect_timeout=connect_timeout,
-        disconnect_timeout=disconnect_timeout,
-        **more,
-    )
+    try:
+        server = WebSocketServer(
+            handler,
+            listeners,
+            handler_nursery=handler_nursery,
+            message_queue_size=message_queue_size,
+            max_message_size=max_message_size,
+            receive_buffer_size=receive_buffer_size,
+            connect_timeout=connect_timeout,
+            disconnect_timeout=disconnect_timeout,
+            **more,
+        )
+    except (TypeError, ValueError):
+        for listener in listeners:
+            await drop(listener)  # noqa: ASYNC120  # it has a shield
+        raise
     await server.run(task_status=task_status)
 
 
@@ -131,7 +133,7 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
         receive_buffer_size=receive_buffer_size,
-        **more,
+        disconnect_timeout=_read(**more),
     )
     handshake = ServerHandshake()
     is_good = False
@@ -143,6 +145,10 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         is_good = True
     finally:
         if not is_good:
-            await drop(stream)
+            await drop(stream)  # noqa: ASYNC102  # it has a shield
     exchange = Exchange(stream, handshake, request, nursery=nursery, options=options)
     return WebSocketRequest(exchange)
+
+
+def _read(*, disconnect_timeout: float = CONN_TIMEOUT) -> float:
+    return disconnect_timeout

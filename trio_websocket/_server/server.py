@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import NoReturn, TypedDict, Unpack
 
@@ -17,6 +18,8 @@ from .._options import (
     check_timeout,
 )
 from .session import Handler, OnHandlerError, Session
+
+logger = logging.getLogger("trio-websocket")
 
 SHUTDOWN_TIMEOUT = 1.0  # seconds: Ctrl-C must not feel broken
 
@@ -50,10 +53,12 @@ class WebSocketServer:
         disconnect_timeout: Seconds for the closing handshake.
         more: ``on_handler_error``: what becomes of an exception that leaves a handler.
             ``"log"``, the default, writes it to the log with its traceback; ``"raise"``
-            lets it end the server; a function is called with the exception and the
+            lets it end the server (that of a handler which was cancelled is logged all
+            the same); a function is called with the exception and the
             connection (or the request, if that was not accepted), and awaited if it is
-            async. In each case the client is told: 500, or Close 1011. A
-            :exc:`ConnectionClosed` of the handler's own connection is no error.
+            async; what it raises itself ends the server. In each case the client is
+            told: 500, or Close 1011. A :exc:`ConnectionClosed` of the handler's own
+            connection is no error.
             ``shutdown_timeout``: seconds that a cancelled server takes at most to say
             1001 to its clients and hear their answer, all at the same time; 1 if not
             given.
@@ -117,7 +122,7 @@ class WebSocketServer:
         """
         return [find_listener_endpoint(listener) for listener in self._listeners]
 
-    async def run(
+    async def run(  # noqa: ASYNC114  # no context manager of ours starts it
         self,
         *,
         task_status: trio.TaskStatus[WebSocketServer] = trio.TASK_STATUS_IGNORED,
@@ -134,10 +139,13 @@ class WebSocketServer:
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._serve)
+            logger.debug("listening on %s", self.listeners)
             task_status.started(self)
             await trio.sleep_forever()
 
-    async def _serve(self, task_status: trio.TaskStatus[object]) -> None:
+    async def _serve(  # noqa: ASYNC114, ASYNC128  # Trio tells task_status
+        self, task_status: trio.TaskStatus[object]
+    ) -> None:
         await trio.serve_listeners(
             self._session.run,
             [*self._listeners],
@@ -153,7 +161,7 @@ def _make_session(
     on_handler_error: OnHandlerError = "log",
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
 ) -> Session:
-    if on_handler_error not in {"log", "raise"} and not callable(on_handler_error):
+    if on_handler_error not in ("log", "raise") and not callable(on_handler_error):
         problem = "must be 'log', 'raise' or a function"
         raise ValueError(f"on_handler_error {problem}, not {on_handler_error!r}")
     check_timeout("shutdown_timeout", shutdown_timeout)

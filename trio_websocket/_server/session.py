@@ -38,7 +38,7 @@ import trio
 
 from .._connection.connection import WebSocketConnection
 from .._connection.link import Farewell
-from .._errors import ConnectionClosed, ConnectionFailed
+from .._errors import ConnectionFailed
 from .._nursery import find_leaves, split_failures
 from .._options import ConnectionOptions
 from .._protocol.server_handshake import Refusal, ServerHandshake
@@ -74,12 +74,16 @@ class Session:
     on_handler_error: OnHandlerError
     shutdown_timeout: float
 
-    async def run(self, accepted: trio.abc.Stream) -> None:
+    async def run(  # noqa: ASYNC910  # each way leads over receive_request
+        self, accepted: trio.abc.Stream
+    ) -> None:
         """Serve one client; the caller closes the stream."""
         stream = prepare_accepted(accepted)
         handshake = ServerHandshake()
         request = None
-        with trio.move_on_after(self.options.connect_timeout):
+        with trio.move_on_after(  # noqa: ASYNC912  # receive_request is one
+            self.options.connect_timeout
+        ):
             try:
                 request = await receive_request(stream, handshake, self.options)
             except ConnectionFailed as error:
@@ -101,51 +105,59 @@ class Session:
 
     async def _handle(self, exchange: Exchange) -> None:
         request = WebSocketRequest(exchange)
-        failure = await self._call_handler(request)
-        if failure is not None and _is_normal_end(failure, exchange):
+        raised = await _call(self.handler, request)
+        if raised is None:
+            await _dismiss(exchange, _NORMAL_CLOSURE)
+            return
+        failure, rest = split_failures(raised)
+        if failure is not None and all(map(exchange.is_own_end, find_leaves(failure))):
             logger.debug("the handler ended with its connection: %s", failure)
             failure = None
-        exchange.close(_NORMAL_CLOSURE if failure is None else _INTERNAL_ERROR)
-        if not exchange.is_answered:
-            await exchange.reject(_INTERNAL_SERVER_ERROR, [], b"")
-        if failure is not None:
-            await self._report(failure, exchange.connection or request)
-
-    async def _call_handler(self, request: WebSocketRequest) -> Exception | None:
-        """Run the handler and return what it raised, unless that is to go through."""
+        is_undisturbed = False
         try:
-            await self.handler(request)
-        except BaseException as error:
-            failure, rest = split_failures(error)
-            if rest is error:
-                raise
             if rest is not None:
-                # It was cancelled and then something went wrong, which nobody else
-                # would ever hear of.
-                logger.error("a cancelled handler failed", exc_info=failure)
-                raise rest from None
-            return failure
-        return None
+                raise rest
+            await _dismiss(exchange, _INTERNAL_ERROR)
+            is_undisturbed = True
+        finally:
+            if failure is not None:
+                subject = exchange.connection or request
+                await self._report(  # noqa: ASYNC102  # the hook is the program's
+                    failure, subject, can_raise=is_undisturbed
+                )
 
-    async def _report(
-        self, failure: Exception, subject: WebSocketRequest | WebSocketConnection
+    async def _report(  # noqa: ASYNC910  # waits for what the hook waits for
+        self,
+        failure: Exception,
+        subject: WebSocketRequest | WebSocketConnection,
+        *,
+        can_raise: bool,
     ) -> None:
-        if self.on_handler_error == "raise":
+        if self.on_handler_error == "raise" and can_raise:
             raise failure
-        if self.on_handler_error == "log":
+        if self.on_handler_error in ("log", "raise"):
+            # In a cancelled task also what was to be raised: trio.serve_listeners, when
+            # it closes the stream, would put its own Cancelled in the place of it.
             logger.error("the handler of %s failed", subject, exc_info=failure)
-            return
+            return  # noqa: ASYNC910  # as above
         result = self.on_handler_error(failure, subject)
         if inspect.isawaitable(result):
             await result
 
 
-def _is_normal_end(failure: Exception, exchange: Exchange) -> bool:
-    """Whether all that went wrong is that the handler's own connection is closed."""
-    if exchange.connection is None:
-        return False
-    reason = exchange.connection.closed
-    return all(
-        isinstance(leaf, ConnectionClosed) and leaf.reason is reason
-        for leaf in find_leaves(failure)
-    )
+async def _call(handler: Handler, request: WebSocketRequest) -> BaseException | None:
+    """Run the handler and return what it raised."""
+    try:
+        await handler(request)
+    except BaseException as raised:  # noqa: ASYNC103, BLE001  # raised by the caller
+        return raised  # noqa: ASYNC104, ASYNC910  # as above
+    return None
+
+
+async def _dismiss(  # noqa: ASYNC910  # waits only to reject
+    exchange: Exchange, code: int
+) -> None:
+    """Say to a client that its handler is done."""
+    exchange.close(code)
+    if not exchange.is_answered:
+        await exchange.reject(_INTERNAL_SERVER_ERROR, [], b"")

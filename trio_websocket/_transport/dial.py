@@ -8,6 +8,7 @@ import trio
 
 from .._errors import ConnectionFailed
 from .._nursery import find_first
+from .._stream import drop, failing_to_open
 from .socket_stream import prepare_socket
 from .tls import wrap_client
 
@@ -38,19 +39,16 @@ async def start_tls(
     stream: trio.abc.Stream, context: ssl.SSLContext, host: str, *, target: str
 ) -> trio.SSLStream[trio.abc.Stream]:
     """Shake hands in TLS over a stream, which is closed if that fails."""
-    tls_stream = wrap_client(stream, context, host)
     is_done = False
     try:
-        await tls_stream.do_handshake()
+        with failing_to_open(target):
+            tls_stream = wrap_client(stream, context, host)
+            await tls_stream.do_handshake()
         is_done = True
-    except trio.BrokenResourceError as error:
-        # Trio's error says only that it broke; what broke it is in the one beneath.
-        cause = error.__cause__ or error
-        raise ConnectionFailed(target, cause) from cause
+        return tls_stream
     finally:
         if not is_done:
-            await trio.aclose_forcefully(stream)
-    return tls_stream
+            await drop(stream)  # noqa: ASYNC102  # shields itself, waits for nothing
 
 
 def build_target(host: str, port: int) -> str:

@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import suppress
 
 import trio
 
@@ -89,11 +90,13 @@ def keep_alive(sock: trio.socket.SocketType) -> None:
     """Have the system look after a peer that has been silent for a minute."""
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE"):  # Linux and Windows; macOS
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, _KEEPALIVE_INTERVAL)
+    # macOS refuses to set anything once the peer has gone; reading will tell that too.
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE"):  # Linux and Windows; macOS
+            option = getattr(socket, name, None)
+            if option is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, _KEEPALIVE_INTERVAL)
 
 
 def _is_real(sock: trio.socket.SocketType) -> bool:

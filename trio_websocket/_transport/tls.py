@@ -71,29 +71,35 @@ def choose_ssl_context(use_ssl: object) -> ssl.SSLContext | None:
 
     Raises:
         TypeError: If it is neither a bool nor a context.
+        ValueError: If it is a context for servers.
 
     """
     if use_ssl is True:
         return client_ssl_context()
     if use_ssl is False:
         return None
-    if isinstance(use_ssl, ssl.SSLContext):
-        return use_ssl
-    msg = "`use_ssl` argument must be bool or ssl.SSLContext"
-    raise TypeError(msg)
+    if not isinstance(use_ssl, ssl.SSLContext):
+        msg = "`use_ssl` argument must be bool or ssl.SSLContext"
+        raise TypeError(msg)
+    if use_ssl.protocol == ssl.PROTOCOL_TLS_SERVER:
+        msg = "a client cannot use an SSL context for servers"
+        raise ValueError(msg)
+    return use_ssl
 
 
 def wrap_client(
     stream: trio.abc.Stream, context: ssl.SSLContext, host: str
 ) -> trio.SSLStream[trio.abc.Stream]:
     """Put TLS on a stream; the server must be ``host``, a name or an IP address."""
-    name = host.partition("%")[0]  # a scope id is not part of an address to verify
+    # Certificates have neither the scope id of an address nor the dot of the DNS root,
+    # and the dot may not be asked for (RFC 6066 section 3).
+    name = host.partition("%")[0].removesuffix(".")
     return trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
 
 
 def _harden(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if hasattr(ssl, "OP_IGNORE_UNEXPECTED_EOF"):
-        # The end of a stream that TLS did not announce must not look like one it did.
-        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    # The end of a stream that TLS did not announce must not look like one that it did,
+    # for whoever else uses the context; a WebSocket has its own Close.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     return context

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_websocket import open_websocket_url
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+ECHO_SERVER = EXAMPLES / "echo_server.py"
+ECHO_CLIENT = EXAMPLES / "echo_client.py"
+OWN_NURSERY = EXAMPLES / "own_nursery.py"
+# What those print that need neither arguments nor a server.
+OUTPUTS = {
+    EXAMPLES / "tls_echo.py": ["received: a secret"],
+    EXAMPLES / "custom_stream.py": ["server: /shout", "client: HELLO OVER THERE"],
+    EXAMPLES / "reject_with_body.py": [
+        "accepted: welcome",
+        "rejected: 404, there is only /lobby",
+    ],
+}
+TESTED_ELSEWHERE = {EXAMPLES / "demo.py"}
+README = (ROOT / "README.rst").read_text("utf-8")
+TIME_LIMIT = 30  # seconds for a program, a slow machine included
+
+Run = subprocess.CompletedProcess[bytes]
+
+posix_only = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows cannot send a signal to one process"
+)
+
+
+def build_command(program: Path, *arguments: str) -> list[str]:
+    options = ["-u", "-X", "utf8", "-W", "default::ResourceWarning"]
+    return [sys.executable, *options, str(program), *arguments]
+
+
+async def run_program(program: Path, *arguments: str) -> Run:
+    with trio.fail_after(TIME_LIMIT):
+        return await trio.run_process(
+            build_command(program, *arguments),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+
+
+async def assert_prints(lines: list[str], program: Path, *arguments: str) -> None:
+    run = await run_program(program, *arguments)
+    assert run.stdout.decode().splitlines() == lines
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
+class RunningServer:
+    """A server in a process of its own, which has printed where it listens."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdout is not None
+        self.stdout = process.stdout
+        self.process = process
+        self.output = b""
+
+    @property
+    def port(self) -> int:
+        [port] = re.findall(rb"(\d+)\r?\n", self.output)
+        return int(port)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    async def wait_listening(self) -> None:
+        while b"\n" not in self.output:
+            data = await self.stdout.receive_some()
+            assert data, "the server ended before it listened"
+            self.output += data
+
+    async def end(self, signal_number: signal.Signals) -> tuple[int, list[str]]:
+        """Send a signal, and return the exit code and all the lines of the output."""
+        self.process.send_signal(signal_number)
+        with trio.fail_after(TIME_LIMIT):
+            async for data in self.stdout:
+                self.output += data
+            return await self.process.wait(), self.output.decode().splitlines()
+
+
+@asynccontextmanager
+async def open_server(program: Path, *arguments: str) -> AsyncGenerator[RunningServer]:
+    """Run a server for a block; it is killed at the end if it still runs."""
+    start = partial(
+        trio.run_process,
+        build_command(program, *arguments),
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    async with trio.open_nursery() as nursery:
+        process: trio.Process = await nursery.start(start)
+        server = RunningServer(process)
+        with trio.fail_after(TIME_LIMIT):
+            await server.wait_listening()
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+def test_every_example_is_tested() -> None:
+    tested = {ECHO_SERVER, ECHO_CLIENT, OWN_NURSERY, *OUTPUTS} | TESTED_ELSEWHERE
+    assert set(EXAMPLES.glob("*.py")) == tested
+
+
+@pytest.mark.parametrize("program", OUTPUTS, ids=lambda program: program.stem)
+async def test_an_example_prints_what_it_should(program: Path) -> None:
+    await assert_prints(OUTPUTS[program], program)
+
+
+async def test_the_echo_client_prints_what_the_echo_server_sends_back() -> None:
+    async with open_server(ECHO_SERVER, "--port", "0") as server:
+        await assert_prints(
+            ["received: hello", "received: sch\xf6n"],
+            ECHO_CLIENT,
+            server.url,
+            "hello",
+            "sch\xf6n",
+        )
+
+
+async def test_the_echo_client_says_why_there_is_no_connection() -> None:
+    run = await run_program(ECHO_CLIENT, "http://[::1]", "hello")
+    assert (run.returncode, run.stdout) == (1, b"")
+    [complaint] = run.stderr.decode().splitlines()
+    assert complaint.startswith("'http://[::1]' is not a WebSocket URL: ")
+
+
+@posix_only
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_echo_server_and_its_clients_are_told(
+    number: signal.Signals,
+) -> None:
+    async with (
+        open_server(ECHO_SERVER, "--port", "0") as server,
+        open_websocket_url(server.url) as connection,
+    ):
+        await connection.send_message("still there?")
+        assert await connection.get_message() == "still there?"
+        ending = await server.end(number)
+        await connection.wait_closed()
+    assert ending == (0, [f"listening on {server.url}", "stopped"])
+    assert connection.close_received is not None
+    assert connection.close_received.code == 1001
+
+
+@posix_only
+async def test_a_signal_ends_the_echo_server_that_nobody_has_visited() -> None:
+    async with open_server(ECHO_SERVER, "--port", "0") as server:
+        ending = await server.end(signal.SIGINT)
+    assert ending == (0, [f"listening on {server.url}", "stopped"])
+
+
+async def test_own_nursery_asks_several_servers_and_closes_all_connections() -> None:
+    closed = "CloseReason<code=1000, name=NORMAL_CLOSURE, reason=None>"
+    async with open_server(ECHO_SERVER, "--port", "0") as server:
+        await assert_prints(
+            [
+                "/a: 'Anybody there?'",
+                "/b: 'Anybody there?'",
+                f"/a: {closed}",
+                f"/b: {closed}",
+            ],
+            OWN_NURSERY,
+            f"{server.url}/a",
+            f"{server.url}/b",
+        )
+
+
+def find_programs() -> list[str]:
+    """The programs in the README, as they would be copied from it."""
+    block = r"^\.\. code:: python\n\n((?: {4}.*\n|\n)+)"
+    blocks = re.findall(block, README, re.MULTILINE)
+    return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+async def test_the_programs_of_the_readme_talk_to_each_other(tmp_path: Path) -> None:
+    client_text, server_text = find_programs()
+    assert server_text.count("8000") == client_text.count("8000") == 1
+    server_program, client_program = tmp_path / "server.py", tmp_path / "client.py"
+    server_program.write_text(server_text.replace("8000", "0"))
+    async with open_server(server_program) as server:
+        client_program.write_text(client_text.replace("8000", str(server.port)))
+        await assert_prints(["received: hello"], client_program)
+
+
+def test_the_readme_names_every_example() -> None:
+    named = set(re.findall(r"^``(\w+\.py)`` ", README, re.MULTILINE))
+    assert named == {file.name for file in EXAMPLES.glob("*.py")}
+
+
+def test_the_links_of_the_readme_lead_to_files() -> None:
+    targets = re.findall(r"<([^>:]+)>`_", README)
+    assert len(targets) > 1
+    assert [target for target in targets if not (ROOT / target).is_file()] == []

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import logging
+import ssl
+
+import pytest
+import trio
+import trio.testing
+
+from trio_websocket._errors import ConnectionFailed
+from trio_websocket._stream import drop, failing_to_open
+
+
+class StubbornStream(trio.abc.AsyncResource):
+    """A resource that raises when it is closed, after it was."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.is_closed = False
+        self._error = error
+
+    def __repr__(self) -> str:
+        return "<stubborn>"
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await trio.lowlevel.checkpoint_if_cancelled()
+        raise self._error
+
+
+def break_because(cause: BaseException) -> trio.BrokenResourceError:
+    error = trio.BrokenResourceError()
+    error.__cause__ = cause
+    return error
+
+
+def open_with(error: Exception) -> None:
+    with failing_to_open("h:80"):
+        raise error
+
+
+RESET = ConnectionResetError(104, "reset")
+TLS = ssl.SSLError(1, "bad certificate")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (break_because(RESET), RESET),
+        (break_because(TLS), TLS),
+        (RESET, RESET),
+    ],
+    ids=repr,
+)
+def test_what_broke_the_stream_is_the_cause(
+    error: Exception, cause: BaseException
+) -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        open_with(error)
+    assert caught.value.target == "h:80"
+    assert caught.value.cause is cause
+    assert caught.value.__cause__ is cause
+
+
+@pytest.mark.parametrize(
+    "error", [trio.BrokenResourceError(), trio.ClosedResourceError()], ids=repr
+)
+def test_an_error_of_trios_with_nothing_behind_it_is_the_cause(
+    error: Exception,
+) -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        open_with(error)
+    assert caught.value.cause is error
+
+
+@pytest.mark.parametrize("error", [ValueError(), trio.BusyResourceError()], ids=repr)
+def test_what_is_no_fault_of_the_stream_goes_through(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        open_with(error)
+    assert caught.value is error
+
+
+async def test_a_stream_is_dropped_at_once() -> None:
+    stream, peer = trio.testing.memory_stream_pair()
+    await drop(stream)
+    assert await peer.receive_some() == b""
+
+
+async def test_a_tls_stream_is_dropped_without_a_word(
+    open_stream_pair: OpenStreamPair,
+) -> None:
+    async with open_stream_pair("tls") as (client, server):
+        await drop(client)
+        assert await server.receive_some() == b""
+
+
+async def test_a_cancelled_task_drops_a_stream_all_the_same() -> None:
+    stream, peer = trio.testing.memory_stream_pair()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await drop(stream)
+        assert not scope.cancelled_caught
+    assert await peer.receive_some() == b""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [trio.BrokenResourceError(), trio.ClosedResourceError(), OSError(5, "I/O error")],
+    ids=repr,
+)
+async def test_a_stream_that_raises_when_it_is_closed_is_only_logged(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "trio-websocket")
+    with trio.CancelScope(shield=True):
+        await drop(StubbornStream(error))
+    assert caplog.messages == [f"closing <stubborn>: {error!r}"]
+
+
+async def test_a_stream_may_be_dropped_twice() -> None:
+    stream, _ = trio.testing.memory_stream_pair()
+    await drop(stream)
+    await drop(stream)

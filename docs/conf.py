@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from trio_websocket._version import __version__  # noqa: E402
 
@@ -20,8 +20,8 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
-    "reference",
-    "state_diagram",
+    "_ext.reference",
+    "_ext.state_diagram",
 ]
 exclude_patterns = ["_build", "newsfragments"]
 html_theme = "furo"
@@ -36,10 +36,10 @@ nitpicky = True
 
 # Nothing is ever fetched. Where the documentation of Python is installed, its names
 # become links; elsewhere, and for Trio, reference.py looks whether they exist.
-inventory = Path("/usr/share/doc/python3/html/objects.inv")
+inventories = sorted(Path("/usr/share/doc").glob("python3*/html/objects.inv"))
 intersphinx_mapping = {}
-if inventory.exists():
-    intersphinx_mapping["python"] = ("https://docs.python.org/3", (str(inventory),))
+if inventories:
+    intersphinx_mapping["python"] = ("https://docs.python.org/3", str(inventories[0]))
 
 autoclass_content = "class"
 autodoc_member_order = "bysource"

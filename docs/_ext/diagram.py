@@ -104,9 +104,9 @@ def find_common(table: Table) -> list[Edge]:
     for step in dict.fromkeys(edge.step for edge in edges):
         common = [edge for edge in edges if edge.step == step]
         targets = {edge.target for edge in common}
-        if len(targets) == 1 and targets.isdisjoint(sources):
-            if {edge.source for edge in common} == sources:
-                return common
+        is_everywhere = {edge.source for edge in common} == sources
+        if is_everywhere and len(targets) == 1 and targets.isdisjoint(sources):
+            return common
     return []
 
 
@@ -178,11 +178,14 @@ def build_svg(table: Table, *, description: str) -> str:
     width = layout.bottom_right.x - layout.top_left.x
     height = layout.bottom_right.y - layout.top_left.y
     corner = f"{layout.top_left.x:g} {layout.top_left.y:g}"
+    start = (
+        f'<svg class="state-diagram" role="img" viewBox="{corner} {width:g} '
+        f'{height:g}" xmlns="http://www.w3.org/2000/svg" '
+        f'style="display: block; margin: auto; max-width: {width:g}px">'
+    )
     return "\n".join(
         [
-            f'<svg class="state-diagram" role="img" viewBox="{corner} {width:g} '
-            f'{height:g}" xmlns="http://www.w3.org/2000/svg" '
-            f'style="display: block; margin: auto; max-width: {width:g}px">',
+            start,
             f"<title>{escape(description)}</title>",
             f"<style>{_STYLE}</style>",
             f"<defs>{_ARROW}</defs>",

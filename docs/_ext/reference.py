@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import cast
 
-import trio
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -89,11 +88,11 @@ def resolve(
 
 
 def shorten_signature(  # noqa: PLR0917  # as Sphinx calls it
-    app: Sphinx,
-    what: str,
-    name: str,
+    _app: Sphinx,
+    _what: str,
+    _name: str,
     obj: object,
-    options: object,
+    _options: object,
     signature: str | None,
     returns: str | None,
 ) -> tuple[str, str] | None:
@@ -109,7 +108,12 @@ def shorten_signature(  # noqa: PLR0917  # as Sphinx calls it
 
 
 def keep_sentence(  # noqa: PLR0917  # as Sphinx calls it
-    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+    _app: Sphinx,
+    what: str,
+    _name: str,
+    _obj: object,
+    _options: object,
+    lines: list[str],
 ) -> None:
     """Keep Napoleon from reading "The target: path and query" as a type and a text."""
     if what in {"attribute", "property"}:

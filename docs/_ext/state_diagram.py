@@ -6,7 +6,6 @@ there are no pictures the table is written out.
 
 from __future__ import annotations
 
-from diagram import Table, build_svg, list_edges
 from docutils import nodes
 from sphinx.addnodes import only
 from sphinx.application import Sphinx
@@ -14,6 +13,8 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 from trio_websocket._protocol.state import TRANSITIONS
+
+from .diagram import Table, build_svg, list_edges
 
 
 def read_table() -> Table:

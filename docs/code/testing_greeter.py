@@ -1,61 +1,82 @@
-"""Tests of the greeter."""
+"""A program that greets, and its tests for pytest with pytest-trio."""
 
 from __future__ import annotations
 
-import trio
-from greeter import greet
-from trio.testing import memory_stream_pair
+from contextlib import suppress
 
-from trio_websocket import wrap_client_stream
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair
+
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    wrap_client_stream,
+    wrap_server_stream,
+)
 from trio_websocket.testing import FaultyStream, RawPeer, open_connection_pair
 
 
+async def greet(connection: WebSocketConnection) -> None:
+    """Greet everybody who says a name."""
+    async for name in connection:
+        if isinstance(name, bytes):
+            await connection.aclose(1003, "names are text")
+        else:
+            await connection.send_message(f"Hello, {name}!")
+
+
 async def test_greets_by_name() -> None:
-    """Both ends are here, in one task, with no network between them."""
-    async with open_connection_pair() as (client, server):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(greet, server)
-            await client.send_message("Ada")
-            assert await client.get_message() == "Hello, Ada!"
-            await client.aclose()
+    """Both ends are here, and no network is between them."""
+    async with (
+        open_connection_pair() as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(greet, server)
+        await client.send_message("Ada")
+        assert await client.get_message() == "Hello, Ada!"
+        await client.aclose()
 
 
 async def test_refuses_bytes() -> None:
-    """What the greeter said when it closed is seen on the other end."""
+    """What one end said when it closed is seen at the other."""
     async with open_connection_pair() as (client, server):
         await client.send_message(b"Ada")
         await greet(server)
-        await client.wait_closed()
         assert client.close_received is not None
         assert client.close_received.code == 1003
 
 
-async def test_survives_a_peer_that_breaks_the_rules() -> None:
+async def serve_greeter(stream: trio.abc.Stream) -> None:
+    """Serve one client on a stream."""
+    async with trio.open_nursery() as nursery:
+        request = await wrap_server_stream(nursery, stream)
+        connection = await request.accept()
+        with suppress(ConnectionClosed):
+            await greet(connection)
+
+
+async def test_a_client_that_breaks_the_rules_is_told_so() -> None:
     """A raw peer sends what no library would."""
     client_stream, server_stream = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(be_rude, server_stream)
-        connection = await wrap_client_stream(nursery, client_stream, "localhost", "/")
-        await connection.wait_closed()
-        assert connection.closed is not None
-        assert connection.closed.code == 1002
+        nursery.start_soon(serve_greeter, server_stream)
+        async with await RawPeer.connect(client_stream) as peer:
+            await peer.send_frame(1, b"Ada", masked=False)
+            code, _ = await peer.receive_close()
+            assert code == 1002
 
 
-async def be_rude(stream: trio.abc.Stream) -> None:
-    """Accept a client, and send a frame of a kind that does not exist."""
-    peer = await RawPeer.accept(stream)
-    await peer.send_frame(3, b"?")
-    assert (await peer.receive_close())[0] == 1002
-    await peer.aclose()
-
-
-async def test_hears_of_a_lost_connection() -> None:
-    """A faulty stream is cut in the middle of a message."""
+async def test_a_network_that_falls_silent(autojump_clock: MockClock) -> None:
+    """A faulty stream stands still; the five seconds pass at once."""
     client_stream, server_stream = memory_stream_pair()
     faulty = FaultyStream(client_stream)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(RawPeer.accept, server_stream)
-        connection = await wrap_client_stream(nursery, faulty, "localhost", "/")
-        faulty.cut_after_sending(3)
-        nursery.start_soon(connection.send_message, "Ada")
-        await connection.wait_closed()
+        nursery.start_soon(serve_greeter, server_stream)
+        client = await wrap_client_stream(nursery, faulty, "localhost", "/")
+        faulty.stall_receiving()
+        await client.send_message("Ada")
+        with pytest.raises(trio.TooSlowError), trio.fail_after(5):
+            await client.get_message()
+        assert autojump_clock.current_time() == 5
+        await client.abort()

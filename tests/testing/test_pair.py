@@ -221,7 +221,9 @@ async def test_the_buffer_has_the_size_asked_for(receiver: int) -> None:
 
 
 @pytest.mark.parametrize("sender", [0, 1])
-async def test_a_message_has_at_most_the_size_asked_for(sender: int) -> None:
+async def test_a_message_has_at_most_the_size_asked_for(
+    autojump_clock: trio.testing.MockClock, sender: int
+) -> None:
     async with open_connection_pair(max_message_size=10) as pair:
         await pair[sender].send_message(b"x" * 10)
         assert await pair[1 - sender].get_message() == b"x" * 10

@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import pytest
 import trio
@@ -15,6 +16,21 @@ from trio_websocket._errors import ConnectionFailed
 from trio_websocket._transport.dial import build_target, dial, start_tls
 from trio_websocket._transport.tls import client_ssl_context
 from trio_websocket.testing import FaultyStream
+
+V4Address = tuple[
+    Literal[socket.AddressFamily.AF_INET],
+    socket.SocketKind,
+    int,
+    str,
+    tuple[str, int],
+]
+V6Address = tuple[
+    Literal[socket.AddressFamily.AF_INET6],
+    socket.SocketKind,
+    int,
+    str,
+    tuple[str, int, int, int] | tuple[int, bytes],
+]
 
 
 class Resolver(trio.abc.HostnameResolver):
@@ -29,23 +45,15 @@ class Resolver(trio.abc.HostnameResolver):
         self.asked: list[str] = []
         self._addresses = addresses
 
-    async def getaddrinfo(
+    async def getaddrinfo(  # noqa: PLR0917  # as in Trio
         self,
         host: bytes | None,
         port: bytes | str | int | None,
-        family: int = 0,
-        type: int = 0,  # noqa: A002  # as in Trio
-        proto: int = 0,
-        flags: int = 0,
-    ) -> list[
-        tuple[
-            socket.AddressFamily,
-            socket.SocketKind,
-            int,
-            str,
-            tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
-        ]
-    ]:
+        family: int = 0,  # noqa: ARG002
+        type: int = 0,  # noqa: A002, ARG002
+        proto: int = 0,  # noqa: ARG002
+        flags: int = 0,  # noqa: ARG002
+    ) -> list[V4Address | V6Address]:
         assert host is not None
         assert isinstance(port, int)
         name = host.decode()
@@ -60,7 +68,7 @@ class Resolver(trio.abc.HostnameResolver):
     async def getnameinfo(
         self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int
     ) -> tuple[str, str]:
-        raise NotImplementedError
+        raise AssertionError(sockaddr, flags)
 
 
 def install(**addresses: list[str]) -> Resolver:
@@ -153,7 +161,6 @@ async def test_tls_is_spoken_if_there_is_a_context(
 
         nursery.start_soon(serve)
         stream = await dial("127.0.0.1", port, client_tls)
-        assert isinstance(stream, trio.SSLStream)
         await stream.send_all(b"hello")
         assert await stream.receive_some() == b"hello"
         await trio.aclose_forcefully(stream)
@@ -176,7 +183,7 @@ async def test_a_certificate_that_does_not_prove_the_name_is_told_at_once(
     async def serve() -> None:
         stream = trio.SSLStream(server_end, server_tls, server_side=True)
         try:
-            received.append(await stream.receive_some())
+            received.append(bytes(await stream.receive_some()))
         except trio.BrokenResourceError:
             received.append(b"broken")
         await trio.aclose_forcefully(server_end)

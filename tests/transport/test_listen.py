@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 import sys
+from typing import cast
 
 import pytest
 import trio
@@ -52,18 +53,19 @@ async def test_tls_is_spoken_if_there_is_a_context(
 ) -> None:
     [listener] = await open_listeners("127.0.0.1", 0, server_tls)
     assert isinstance(listener, trio.SSLListener)
-    port = find_port(listener.transport_listener)
+    tls_listener = cast("trio.SSLListener[trio.SocketStream]", listener)
+    port = find_port(tls_listener.transport_listener)
     client = await trio.open_ssl_over_tcp_stream(
         "127.0.0.1", port, ssl_context=client_tls, https_compatible=True
     )
-    accepted = await listener.accept()
+    accepted = await tls_listener.accept()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accepted.send_all, b"hello")
         assert await client.receive_some() == b"hello"
     # As HTTPS has it, neither side waits for the other's last word.
     await client.aclose()
     assert await accepted.receive_some() == b""
-    await close(accepted, listener)
+    await close(accepted, tls_listener)
 
 
 async def test_a_port_that_is_taken_is_an_os_error() -> None:

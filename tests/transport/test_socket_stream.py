@@ -42,9 +42,6 @@ class SimulatedSocket(trio.socket.SocketType):
     ) -> None:
         raise OSError(f"there is no option {level, optname, value, optlen}")
 
-    def getpeername(self) -> tuple[str, int]:
-        return "127.0.0.1", 80
-
 
 async def connect() -> tuple[trio.SocketStream, trio.SocketStream]:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -132,16 +129,11 @@ async def test_a_closed_socket_is_not_written_even_if_its_number_is_used_again(
     number = client.socket.fileno()
     await client.aclose()
     path = tmp_path / "innocent"
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
-    os.dup2(descriptor, number)
-    try:
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), number)
         with pytest.raises(trio.ClosedResourceError):
             client.write_now(b"secret")
-        assert path.read_bytes() == b""
-    finally:
-        os.close(descriptor)
-        if number != descriptor:
-            os.close(number)
+    assert path.read_bytes() == b""
     await server.aclose()
 
 

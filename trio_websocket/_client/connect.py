@@ -343,8 +343,9 @@ async def wrap_client_stream(
         **more,
     )
     check_texts(host=host, resource=resource)
-    handshake = prepare(encode_authority(host), resource, subprotocols, extra_headers)
-    opened = await shake_hands(stream, handshake, repr(stream), options)
+    authority = encode_authority(host)
+    handshake = prepare(authority, resource, subprotocols, extra_headers)
+    opened = await shake_hands(stream, handshake, authority, options)
     path = encode_resource(resource)
     connection, link = make_connection(stream, opened, path=path, options=options)
     await start_link(nursery, link)

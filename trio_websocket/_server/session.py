@@ -133,16 +133,17 @@ class Session:
         *,
         can_raise: bool,
     ) -> None:
-        if self.on_handler_error == "raise" and can_raise:
+        reaction = self.on_handler_error
+        if not isinstance(reaction, str):
+            result = reaction(failure, subject)
+            if inspect.isawaitable(result):
+                await result
+        elif reaction == "raise" and can_raise:
             raise failure
-        if self.on_handler_error in ("log", "raise"):
+        else:
             # In a cancelled task also what was to be raised: trio.serve_listeners, when
             # it closes the stream, would put its own Cancelled in the place of it.
             logger.error("the handler of %s failed", subject, exc_info=failure)
-            return  # noqa: ASYNC910  # as above
-        result = self.on_handler_error(failure, subject)
-        if inspect.isawaitable(result):
-            await result
 
 
 async def _call(handler: Handler, request: WebSocketRequest) -> BaseException | None:

@@ -73,9 +73,9 @@ class RawPeer(trio.abc.AsyncResource):
     """
 
     def __init__(self, stream: trio.abc.Stream, *, is_client: bool = True) -> None:
-        self.stream = stream
-        self.is_client = is_client
-        self.head = b""
+        self.stream: trio.abc.Stream = stream
+        self.is_client: bool = is_client
+        self.head: bytes = b""
         self._received = bytearray()
 
     @classmethod

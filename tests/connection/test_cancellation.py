@@ -1,0 +1,249 @@
+"""Each public call, cancelled at each moment of its life, over each kind of stream.
+
+A call is made again and again, each time on a new connection, and cancelled at the n-th
+moment at which its task stops or goes on, for n = 0, 1, ... until it completes before.
+Each time the connection works afterwards, or is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+import trio
+import trio.testing
+
+from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket._protocol.state import ConnectionState
+
+from .rig import OpenStreamPair, open_pair
+
+MEBIBYTE = "m" * 2**20
+
+Log = list[str | bytes]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call, what the peer does meanwhile, and what is true afterwards.
+
+    Attributes:
+        call: Makes the call, and logs what it got or sent.
+        drive: What the other end does meanwhile.
+        check: Given the connection, its peer and the log.
+
+    """
+
+    call: Callable[[WebSocketConnection, Log], Awaitable[None]]
+    drive: Callable[[WebSocketConnection], Awaitable[None]]
+    check: Callable[[WebSocketConnection, WebSocketConnection, Log], Awaitable[None]]
+
+
+class Canceller(trio.abc.Instrument):
+    """Cancels a scope at the n-th moment at which its task stops or goes on."""
+
+    def __init__(self, moment: int) -> None:
+        self.scope = trio.CancelScope()
+        self.is_reached = False
+        self._task = trio.lowlevel.current_task()
+        self._moment = moment
+        self._count_down()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._count_down()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._count_down()
+
+    def _count_down(self) -> None:
+        if self._moment == 0:
+            self.is_reached = True
+            self.scope.cancel()
+        self._moment -= 1
+
+
+# What the other end does.
+
+
+async def echo(peer: WebSocketConnection) -> None:
+    with suppress(ConnectionClosed):
+        async for message in peer:
+            await peer.send_message(message)
+
+
+async def speak_and_echo(peer: WebSocketConnection) -> None:
+    await peer.send_message("spoken")
+    await echo(peer)
+
+
+async def close(peer: WebSocketConnection) -> None:
+    await peer.aclose()
+
+
+# The calls.
+
+
+async def get_message(end: WebSocketConnection, log: Log) -> None:
+    log.append(await end.get_message())
+
+
+async def receive(end: WebSocketConnection, log: Log) -> None:
+    log.append(await end.receive())
+
+
+async def iterate(end: WebSocketConnection, log: Log) -> None:
+    log.append(await anext(end))
+
+
+async def send_small_messages(end: WebSocketConnection, log: Log) -> None:
+    for number in range(20):
+        await end.send_message(str(number))
+        log.append(str(number))
+
+
+async def send_large_message(end: WebSocketConnection, log: Log) -> None:
+    await end.send_message(MEBIBYTE)
+    log.append(MEBIBYTE)
+
+
+async def send(end: WebSocketConnection, log: Log) -> None:
+    await end.send("sent")
+    log.append("sent")
+
+
+async def ping(end: WebSocketConnection, log: Log) -> None:
+    assert await end.ping(b"payload") >= 0
+
+
+async def pong(end: WebSocketConnection, log: Log) -> None:
+    for _ in range(20):
+        await end.pong(b"payload")
+
+
+async def aclose(end: WebSocketConnection, log: Log) -> None:
+    await end.aclose()
+
+
+async def abort(end: WebSocketConnection, log: Log) -> None:
+    await end.abort()
+
+
+async def wait_closed(end: WebSocketConnection, log: Log) -> None:
+    await end.wait_closed()
+
+
+# What is true afterwards.
+
+
+async def check_nothing_was_lost(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    if not log:
+        log.append(await end.get_message())
+    assert log == ["spoken"]
+    await check_round_trip(end, peer, log)
+
+
+async def check_messages_are_whole(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    await end.send_message("end")
+    arrived: Log = []
+    while (message := await end.get_message()) != "end":
+        arrived.append(message)
+    assert arrived[: len(log)] == log
+    if len(arrived) > len(log):
+        assert arrived[len(log) :] in ([str(len(log))], [MEBIBYTE], ["sent"])
+
+
+async def check_round_trip(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    await end.ping(b"payload")
+    await end.send_message("there and back")
+    assert await end.get_message() == "there and back"
+
+
+async def check_goodbye_was_heard(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    assert end.closed is not None
+    await check_closed(end, peer)
+    assert peer.close_received is not None
+    assert peer.close_received.code == 1000
+
+
+async def check_nothing_was_said(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    await check_closed(end, peer)
+    assert (end.close_sent, peer.close_received) == (None, None)
+
+
+async def check_closed_by_peer(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    await check_closed(end, peer)
+    assert end.close_received is not None
+
+
+async def check_closed(end: WebSocketConnection, peer: WebSocketConnection) -> None:
+    for side in (end, peer):
+        await side.wait_closed()
+        assert side.state is ConnectionState.CLOSED
+        await side.aclose()
+        with pytest.raises(ConnectionClosed):
+            await side.send_message("too late")
+        with pytest.raises(ConnectionClosed):
+            await side.get_message()
+
+
+CASES = {
+    "get_message": Case(get_message, speak_and_echo, check_nothing_was_lost),
+    "receive": Case(receive, speak_and_echo, check_nothing_was_lost),
+    "anext": Case(iterate, speak_and_echo, check_nothing_was_lost),
+    "small": Case(send_small_messages, echo, check_messages_are_whole),
+    "large": Case(send_large_message, echo, check_messages_are_whole),
+    "send": Case(send, echo, check_messages_are_whole),
+    "ping": Case(ping, echo, check_round_trip),
+    "pong": Case(pong, echo, check_round_trip),
+    "aclose": Case(aclose, echo, check_goodbye_was_heard),
+    "abort": Case(abort, echo, check_nothing_was_said),
+    "wait_closed": Case(wait_closed, close, check_closed_by_peer),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("role", ["client", "server"])
+async def test_after_any_cancellation_a_connection_works_or_is_closed(
+    open_stream_pair: OpenStreamPair, transport: str, role: str, name: str
+) -> None:
+    """S-76, T8, T10, W4, D-12, L-63."""
+    case = CASES[name]
+    cancelled = moment = 0
+    is_done = False
+    while not is_done:
+        async with (
+            open_stream_pair(transport) as streams,
+            open_pair(streams) as (client, server),
+            trio.open_nursery() as nursery,
+        ):
+            end, peer = (client, server) if role == "client" else (server, client)
+            nursery.start_soon(case.drive, peer)
+            log: Log = []
+            canceller = Canceller(moment)
+            trio.lowlevel.add_instrument(canceller)
+            with canceller.scope:
+                await case.call(end, log)
+            trio.lowlevel.remove_instrument(canceller)
+            with trio.fail_after(10):  # none of this waits for a clock
+                await case.check(end, peer, log)
+            nursery.cancel_scope.cancel()
+        cancelled += canceller.scope.cancelled_caught
+        moment += 1
+        is_done = not canceller.is_reached
+    assert cancelled > 0

@@ -48,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     host: str = options.host
     port: int = options.port
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         trio.run(serve, host, port)
+    except* KeyboardInterrupt:  # it comes out of the nursery in a group
+        pass
 
 
 if __name__ == "__main__":

@@ -50,5 +50,6 @@ autodoc_typehints_format = "short"
 autodoc_use_legacy_class_based = True  # sphinxcontrib_trio changes those classes
 python_maximum_signature_line_length = 72
 napoleon_numpy_docstring = False
+napoleon_attr_annotations = False  # they would name private modules
 napoleon_use_ivar = True
 napoleon_custom_sections = ["Cancellation", "Concurrency"]

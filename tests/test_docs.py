@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -21,7 +20,6 @@ import trio_websocket.testing
 from trio_websocket import (
     WebSocketConnection,
     WebSocketRequest,
-    _errors,
     open_websocket_url,
     wrap_client_stream,
     wrap_server_stream,
@@ -129,34 +127,6 @@ async def test_connecting_soon_gives_a_connection() -> None:
         await connection.aclose()
 
 
-class SilentResolver(trio.abc.HostnameResolver):
-    async def getaddrinfo(  # noqa: PLR0917  # as Trio calls it
-        self,
-        host: bytes | None,
-        port: bytes | str | int | None,
-        family: int = 0,
-        type: int = 0,  # noqa: A002  # as Trio calls it
-        proto: int = 0,
-        flags: int = 0,
-    ) -> NoReturn:
-        await trio.sleep_forever()
-
-    async def getnameinfo(
-        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int
-    ) -> tuple[str, str]:
-        raise AssertionError(sockaddr)
-
-
-async def test_connecting_soon_gives_up_after_ten_seconds(
-    autojump_clock: MockClock,
-) -> None:
-    trio.socket.set_custom_hostname_resolver(SilentResolver())
-    async with trio.open_nursery() as nursery:
-        with pytest.raises(trio.TooSlowError):
-            await timeouts.connect_soon(nursery, "ws://silent.invalid")
-    assert trio.current_time() == 10
-
-
 async def test_no_answer_in_time_is_none_and_loses_nothing(
     autojump_clock: MockClock,
 ) -> None:
@@ -183,7 +153,6 @@ async def test_a_heartbeat_gives_up_a_silent_peer(autojump_clock: MockClock) -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(timeouts.heartbeat, client)
             await trio.sleep(100)
-            assert client.closed is None
             faulty.stall_receiving()
         # Pings leave every 30 seconds, and the fourth is not answered.
         assert trio.current_time() == 4 * 30 + 10
@@ -338,8 +307,9 @@ def test_the_tree_of_errors_is_that_of_the_module() -> None:
     text = (DOCS / "reference" / "errors.rst").read_text("utf-8")
     tree = re.findall(r"^   (.*\+--.*)$", text, re.MULTILINE)
     assert len(tree) >= 9
+    errors = importlib.import_module("trio_websocket._errors")
     for line in tree:
-        assert line in str(_errors.__doc__)
+        assert line in str(errors.__doc__)
 
 
 FRAGMENTS = [

@@ -14,21 +14,21 @@ class CloseCode(IntEnum):
     ``str()`` and comparisons treat a member as its number.
     """
 
-    NORMAL_CLOSURE = 1000  # the purpose of the connection has been fulfilled
-    GOING_AWAY = 1001  # a server goes down, or a browser leaves the page
-    PROTOCOL_ERROR = 1002  # the peer broke RFC 6455
-    UNSUPPORTED_DATA = 1003  # say, binary where only text makes sense
-    NO_STATUS_RCVD = 1005  # never on the wire: the Close frame had no body
-    ABNORMAL_CLOSURE = 1006  # never on the wire: the stream ended without a Close
-    INVALID_FRAME_PAYLOAD_DATA = 1007  # say, text that is not UTF-8
-    POLICY_VIOLATION = 1008  # for whatever no other code says better
-    MESSAGE_TOO_BIG = 1009  # a message over the receiver's limit
-    MANDATORY_EXT = 1010  # the client needs an extension that it did not get
-    INTERNAL_ERROR = 1011  # the endpoint met a condition it did not expect
-    SERVICE_RESTART = 1012  # IANA: come back, after a random delay of seconds
-    TRY_AGAIN_LATER = 1013  # IANA: overloaded; come back when asked to
-    BAD_GATEWAY = 1014  # IANA: the server behind a gateway answered badly
-    TLS_HANDSHAKE_FAILED = 1015  # never on the wire: there was no connection
+    NORMAL_CLOSURE = 1000  #: the purpose of the connection has been fulfilled
+    GOING_AWAY = 1001  #: a server goes down, or a browser leaves the page
+    PROTOCOL_ERROR = 1002  #: the peer broke RFC 6455
+    UNSUPPORTED_DATA = 1003  #: say, binary where only text makes sense
+    NO_STATUS_RCVD = 1005  #: never on the wire: the Close frame had no body
+    ABNORMAL_CLOSURE = 1006  #: never on the wire: the stream ended without a Close
+    INVALID_FRAME_PAYLOAD_DATA = 1007  #: say, text that is not UTF-8
+    POLICY_VIOLATION = 1008  #: for whatever no other code says better
+    MESSAGE_TOO_BIG = 1009  #: a message over the receiver's limit
+    MANDATORY_EXT = 1010  #: the client needs an extension that it did not get
+    INTERNAL_ERROR = 1011  #: the endpoint met a condition it did not expect
+    SERVICE_RESTART = 1012  #: IANA: come back, after a random delay of seconds
+    TRY_AGAIN_LATER = 1013  #: IANA: overloaded; come back when asked to
+    BAD_GATEWAY = 1014  #: IANA: the server behind a gateway answered badly
+    TLS_HANDSHAKE_FAILED = 1015  #: never on the wire: there was no connection
 
     @property
     def description(self) -> str:

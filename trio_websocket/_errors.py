@@ -112,7 +112,8 @@ class ConnectionFailed(HandshakeError, OSError):
 
     Attributes:
         target: What was to be reached, for people to read.
-        cause: The exception that ended the attempt; None if the peer just hung up.
+        cause: The exception that ended the attempt, the first if several addresses
+            were tried; None if the peer just hung up.
 
     """
 
@@ -206,7 +207,8 @@ class ProtocolViolation(WebSocketError):
     """The peer broke the protocol after the opening; the cause of a `ConnectionClosed`.
 
     Attributes:
-        code: The close code that says so to the peer: 1002, 1007 or 1009.
+        code: The close code that says so to the peer: 1002 or 1007, 1008 for a message
+            that nobody wanted, 1009 for one that was too big.
         problem: What the peer did, as the end of a sentence.
 
     """

@@ -21,7 +21,7 @@ class ConnectionOptions:
             down. With 0 a message is only decoded for somebody who waits for it;
             `math.inf` means no limit.
         max_message_size: The most bytes that a received message may have, of text its
-            UTF-8, after inflating. A longer one ends the connection with 1009.
+            UTF-8. A longer one ends the connection with 1009.
             `math.inf` means no limit.
         receive_buffer_size: The most bytes that are taken from the stream at once. None
             leaves the choice to the stream.

@@ -13,6 +13,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from types import ModuleType
 from typing import cast
 
@@ -31,7 +32,10 @@ from trio_websocket._server.server import ServerArgs
 _PUBLIC_MODULES = (trio_websocket, trio_websocket.testing)
 
 # What only the library constructs: its arguments are nobody's business.
-_NOT_CONSTRUCTED = (trio_websocket.WebSocketConnection, trio_websocket.WebSocketRequest)
+_NOT_CONSTRUCTED: tuple[object, ...] = (
+    trio_websocket.WebSocketConnection,
+    trio_websocket.WebSocketRequest,
+)
 
 # Keywords that a signature does not spell out.
 _MORE = {kind.__name__: kind for kind in (ConnectArgs, WrapArgs, ServerArgs)}
@@ -57,9 +61,8 @@ def find_public_names(modules: tuple[ModuleType, ...]) -> Iterator[tuple[str, st
 
 def exists(target: str) -> bool:
     """Tell whether a dotted name is a builtin, or in the standard library or Trio."""
-    first = target.partition(".")[0]
-    if first not in _STANDARD:
-        first, target = "builtins", f"builtins.{target}"
+    if target.partition(".")[0] not in _STANDARD:
+        target = f"builtins.{target}"
     try:
         pkgutil.resolve_name(target)
     except (AttributeError, ImportError, ValueError):
@@ -74,20 +77,20 @@ def resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
 ) -> nodes.Element | None:
     """Resolve a reference that Sphinx could not."""
-    target = cast("str", node.get("reftarget", ""))
+    target = str(node.get("reftarget", ""))
     if node.get("refdomain") != "py":
         return None
     public = _PUBLIC.get(target)
     if public is not None:
         domain = env.domains.python_domain
-        document = cast("str", node["refdoc"])
+        document = str(node["refdoc"])
         return domain.resolve_xref(
             env, document, app.builder, "obj", public, node, contnode
         )
     return contnode if exists(target) else None
 
 
-def shorten_signature(  # noqa: PLR0917  # as Sphinx calls it
+def shorten_signature(
     _app: Sphinx,
     _what: str,
     _name: str,
@@ -97,7 +100,8 @@ def shorten_signature(  # noqa: PLR0917  # as Sphinx calls it
     returns: str | None,
 ) -> tuple[str, str] | None:
     """Put into a signature what a reader can use."""
-    if obj in _NOT_CONSTRUCTED:
+    is_enum = isinstance(obj, type) and issubclass(obj, Enum)
+    if is_enum or obj in _NOT_CONSTRUCTED:
         return "", ""
     if signature is None:
         return None
@@ -107,7 +111,7 @@ def shorten_signature(  # noqa: PLR0917  # as Sphinx calls it
     return _UNPACK.sub(_list_keywords, signature), returns or ""
 
 
-def keep_sentence(  # noqa: PLR0917  # as Sphinx calls it
+def keep_sentence(
     _app: Sphinx,
     what: str,
     _name: str,

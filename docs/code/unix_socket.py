@@ -20,7 +20,9 @@ async def greet(request: WebSocketRequest) -> None:
     await connection.send_message("hello")
 
 
-async def serve(path: str, task_status: trio.TaskStatus[WebSocketServer]) -> NoReturn:
+async def serve(
+    path: str, *, task_status: trio.TaskStatus[WebSocketServer]
+) -> NoReturn:
     """Serve at a path of the file system."""
     with trio.socket.socket(trio.socket.AF_UNIX) as listening:
         await listening.bind(path)

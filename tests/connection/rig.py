@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
+import pytest
 import trio
 import trio.testing
 from wsproto.connection import Connection, ConnectionType
@@ -16,6 +18,7 @@ from trio_websocket._connection.link import Farewell, Link
 from trio_websocket._options import ConnectionOptions
 from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.opened import Opened
+from trio_websocket._transport.socket_stream import SocketStream
 from trio_websocket.testing import RawPeer
 
 StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
@@ -98,7 +101,12 @@ async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-async def echo(connection: WebSocketConnection) -> None:
-    """Send each message back until the connection is closed."""
-    async for message in connection:
-        await connection.send_message(message)
+async def check_dropped(stream: trio.abc.Stream) -> None:
+    """Check that a stream of ours is really closed, down to the descriptor."""
+    with pytest.raises(trio.ClosedResourceError):
+        await stream.receive_some(1)
+    if isinstance(stream, trio.SSLStream):
+        tls_stream = cast("trio.SSLStream[trio.abc.Stream]", stream)
+        await check_dropped(tls_stream.transport_stream)
+    elif isinstance(stream, SocketStream):
+        assert stream.socket.fileno() == -1

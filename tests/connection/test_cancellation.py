@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import pytest
 import trio
-import trio.testing
 
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from trio_websocket._protocol.state import ConnectionState

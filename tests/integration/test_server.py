@@ -476,6 +476,22 @@ async def test_a_client_that_sends_a_lot_still_reads_its_refusal() -> None:
 # Where it listens.
 
 
+@pytest.mark.parametrize("is_tls", [False, True], ids=["tcp", "tls"])
+async def test_the_system_looks_after_clients_that_are_silent_for_long(
+    *, is_tls: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    plain = Recorder(await open_listener())
+    listener = trio.SSLListener(plain, server_tls, https_compatible=True)
+    async with trio.open_nursery() as nursery:
+        server = WebSocketServer(echo, [listener if is_tls else plain])
+        await nursery.start(server.run)
+        url = f"{'wss' if is_tls else 'ws'}://localhost:{plain.port}"
+        async with open_websocket_url(url, client_tls if is_tls else None):
+            [sock] = plain.sockets
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        nursery.cancel_scope.cancel()
+
+
 async def test_tcp_knows_both_ends() -> None:
     ends: list[tuple[object, object]] = []
 
@@ -498,6 +514,29 @@ async def test_tcp_knows_both_ends() -> None:
 def server_port_of(client: WebSocketConnection) -> int:
     assert isinstance(client.remote, Endpoint)
     return client.remote.port
+
+
+async def test_tls_is_served_over_any_stream(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
+        async def accept(self) -> trio.abc.Stream:
+            return await streams.receive()
+
+        async def aclose(self) -> None:
+            await streams.aclose()
+
+    dial, streams = trio.open_memory_channel[trio.abc.Stream](1)
+    listener = trio.SSLListener(MemoryListener(), server_tls, https_compatible=True)
+    client_stream, server_stream = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(WebSocketServer(echo, [listener]).run)
+        await dial.send(server_stream)
+        stream = trio.SSLStream(client_stream, client_tls, server_hostname="localhost")
+        client = await wrap_client_stream(nursery, stream, "localhost", "/")
+        await check_echo(client)
+        await client.aclose()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")

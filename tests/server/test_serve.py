@@ -84,6 +84,23 @@ async def test_the_four_first_parameters_have_names(nursery: trio.Nursery) -> No
     await check_echo(server.port)
 
 
+async def test_handlers_run_in_the_nursery_that_is_given(
+    nursery: trio.Nursery,
+) -> None:
+    async with trio.open_nursery() as handlers:
+
+        async def serve(task_status: trio.TaskStatus[WebSocketServer]) -> None:
+            await serve_websocket(
+                *(echo, "127.0.0.1", 0, None),
+                handler_nursery=handlers,
+                task_status=task_status,
+            )
+
+        server = await nursery.start(serve)
+        async with open_websocket_url(f"ws://127.0.0.1:{server.port}/"):
+            assert len(handlers.child_tasks) == 1
+
+
 async def test_without_a_host_every_interface_is_served(nursery: trio.Nursery) -> None:
     server = await nursery.start(serve_websocket, echo, None, 0, None)
     endpoints = cast("list[Endpoint]", server.listeners)

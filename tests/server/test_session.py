@@ -108,6 +108,13 @@ async def check_echo(peer: RawPeer) -> None:
     assert (await peer.receive_frame()).payload == b"hello"
 
 
+async def check_open(listener: MemoryListener) -> None:
+    """Whether the server still answers."""
+    peer = await listener.connect()
+    assert b" 101 " in peer.head
+    await peer.aclose()
+
+
 def find_errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno > logging.DEBUG]
 
@@ -149,11 +156,12 @@ async def test_a_bad_request_is_answered_without_the_handler(
 async def test_a_client_that_leaves_before_its_request_is_no_error(
     start: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_server(fail_unanswered, on_handler_error="raise") as listener:
+    async with open_server(echo, on_handler_error="raise") as listener:
         peer = RawPeer(listener.dial())
         await peer.send_bytes(start)
         await peer.send_eof()
         assert await peer.receive_eof() == b""
+        await check_open(listener)
     assert find_errors(caplog) == []
 
 
@@ -404,13 +412,6 @@ async def test_a_handler_may_end_with_its_connection(
         await check_open(listener)
     assert find_errors(caplog) == []
     assert "the handler ended with its connection" in caplog.text
-
-
-async def check_open(listener: MemoryListener) -> None:
-    """Whether the server still answers."""
-    peer = await listener.connect()
-    assert b" 101 " in peer.head
-    await peer.aclose()
 
 
 async def test_a_handler_may_end_with_a_connection_that_it_closed_itself(

@@ -55,7 +55,8 @@ class Closing:
 
     Attributes:
         reason: Why the connection is closed or closing, or None while it is open.
-        sent: The Close that we sent, once the stream has taken it.
+        sent: The Close that we sent, if we did. If it never left, that is known when
+            the connection has ended.
         received: The Close that the peer sent, if it did.
         cause: The exception that broke the connection, if one did.
         is_local: Whether we closed first, in order or by ``abort``.
@@ -83,6 +84,7 @@ class Closing:
         self._disconnect_timeout = disconnect_timeout
         self._reasons: list[CloseReason] = []
         self._writing_error: Exception | None = None
+        self._is_close_written = False
 
     def join(
         self, inbox: Inbox, outbox: Outbox, wake_waiters: Callable[[], None]
@@ -200,6 +202,8 @@ class Closing:
         is_unanswered = self.is_local and self.received is None and self.cause is None
         is_late = trio.current_time() >= self.scope.deadline
         self.is_timed_out = is_unanswered and is_late
+        if not self._is_close_written:
+            self.sent = None
         self._engine.receive_eof()
         self._outbox.close()
         self._wake_waiters()
@@ -218,17 +222,17 @@ class Closing:
             scope.cancel()
 
     def _send(self, code: int | None, reason: str) -> None:
-        close = closed_reason(code, reason)
-        logger.debug("%s sends %s", self._name, close)
+        self.sent = closed_reason(code, reason)
+        logger.debug("%s sends %s", self._name, self.sent)
         frame = self._engine.send_close(code, reason)
-        self._outbox.post(frame, on_written=lambda: self._note_sent(close))
+        self._outbox.post(frame, on_written=self._note_close_written)
         self.limit(self._disconnect_timeout)
 
-    def _note_sent(self, close: CloseReason) -> None:
-        self.sent = close
+    def _note_close_written(self) -> None:
+        self._is_close_written = True
         if self._engine.state is not ConnectionState.LOCAL_CLOSING:
             self._limit_to_stream_end()
 
     def _limit_to_stream_end(self) -> None:
-        if self.sent is not None:
+        if self._is_close_written:
             self.limit(STREAM_END_TIMEOUT)

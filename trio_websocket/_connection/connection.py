@@ -125,7 +125,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     @property
     def close_sent(self) -> CloseReason | None:
-        """The Close frame that this end sent, once the stream has taken it, or None."""
+        """The Close frame that this end sent, or None.
+
+        One that could not leave before the connection ended was not sent.
+        """
         return self._closing.sent
 
     @property
@@ -346,10 +349,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         try:
             await self._closing.ended.wait()
         finally:
-            if not self._closing.ended.is_set():
-                with trio.CancelScope(shield=True):
-                    await self._link.outbox.flush_without_waiting()
-                self._closing.drop()
+            self._closing.drop()  # needed only if this was cancelled
 
     async def abort(self) -> None:
         """Drop the stream without a word; the peer sees 1006.

@@ -6,7 +6,8 @@ Theory of operation
 A connection is one task in a nursery that its user can see. In it live the reader and,
 when something has to wait for the network, the writer. The task ends when the stream is
 not needed any more, and then it drops the stream, whatever happened before: no route
-leads out of ``run`` that leaves a stream open or a task waiting.
+leads out of ``run`` that leaves a stream open or a task waiting. When time is up, what
+still waits to be written leaves if that goes without waiting, our Close above all.
 
 When the task is cancelled, with its nursery or from further out, the connection is
 over. What the peer still hears is the ``farewell``: nothing, a Close frame if that can
@@ -98,6 +99,7 @@ class Link:
                     with self.closing.scope:
                         await self.reader.run()
                     await self.reader.finish()
+                    await self.outbox.flush_without_waiting()
                 except trio.Cancelled:
                     await self._say_farewell()
                     raise

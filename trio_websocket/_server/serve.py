@@ -56,7 +56,8 @@ async def serve_websocket(  # noqa: ASYNC114, ASYNC128  # run() tells task_statu
         host: A name or an address; None means every interface.
         port: The TCP port; 0 lets the system choose one.
         ssl_context: The context for ``wss:``, or None for ``ws:``.
-        handler_nursery: Where the tasks of the clients run.
+        handler_nursery: Where the tasks of the clients run. None keeps them in the
+            server, so that they end with it.
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.

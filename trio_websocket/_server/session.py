@@ -113,11 +113,12 @@ class Session:
         if failure is not None and all(map(exchange.is_own_end, find_leaves(failure))):
             logger.debug("the handler ended with its connection: %s", failure)
             failure = None
+        code = _NORMAL_CLOSURE if failure is None else _INTERNAL_ERROR
         is_undisturbed = False
         try:
             if rest is not None:
                 raise rest
-            await _dismiss(exchange, _INTERNAL_ERROR)
+            await _dismiss(exchange, code)
             is_undisturbed = True
         finally:
             if failure is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from typing import cast
 
 import trio
 
-from .socket_stream import prepare_socket
+from .socket_stream import keep_alive, prepare_socket
 
 
 async def open_listeners(
@@ -34,4 +35,11 @@ async def open_listeners(
 
 def prepare_accepted(stream: trio.abc.Stream) -> trio.abc.Stream:
     """Set up a stream that a listener gave us, whatever it is."""
-    return prepare_socket(stream) if isinstance(stream, trio.SocketStream) else stream
+    if isinstance(stream, trio.SocketStream):
+        return prepare_socket(stream)
+    if not isinstance(stream, trio.SSLStream):
+        return stream
+    tls_stream = cast("trio.SSLStream[trio.abc.Stream]", stream)
+    if isinstance(tls_stream.transport_stream, trio.SocketStream):
+        keep_alive(tls_stream.transport_stream.socket)
+    return tls_stream

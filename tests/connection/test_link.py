@@ -1,0 +1,298 @@
+"""The task that a connection lives in, and what it says when that is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+import trio
+import trio.testing
+
+from trio_websocket import ConnectionClosed
+from trio_websocket._connection.link import Farewell, start_link
+from trio_websocket._options import ConnectionOptions
+from trio_websocket._protocol.frame_header import Opcode
+from trio_websocket._protocol.state import ConnectionState
+from trio_websocket.testing import FaultyStream, RawPeer
+
+from .rig import OpenStreamPair, Rig, build_connection, check_dropped, open_rig, settle
+
+AT_ONCE = Farewell(grace=0)
+ONE_SECOND = Farewell(grace=1)
+
+
+def build_streams() -> tuple[FaultyStream, trio.abc.Stream]:
+    stream, peer_stream = trio.testing.memory_stream_pair()
+    return FaultyStream(stream), peer_stream
+
+
+async def test_a_connection_is_one_task_of_its_nursery_whatever_it_does() -> None:
+    stream, peer_stream = build_streams()
+    stream.stall_sending()
+    async with open_rig((stream, peer_stream)) as rig, trio.open_nursery() as nursery:
+        before = trio.lowlevel.current_statistics().tasks_living
+        nursery.start_soon(rig.connection.send_message, "the writer has to wait")
+        await settle()
+        assert len(rig.nursery.child_tasks) == 1
+        assert trio.lowlevel.current_statistics().tasks_living == before + 2
+        stream.resume_sending()
+        await settle()
+        assert len(rig.nursery.child_tasks) == 1
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_an_idle_connection_is_two_tasks_in_all() -> None:
+    before = trio.lowlevel.current_statistics().tasks_living
+    async with open_rig() as rig:
+        await rig.connection.send_message("hello")
+        await settle()
+        # The connection's own task, which is also its reader, and nothing else.
+        assert trio.lowlevel.current_statistics().tasks_living == before + 1
+        await rig.connection.abort()
+        await settle()
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_a_nursery_that_takes_no_more_gets_no_connection(
+    open_stream_pair: OpenStreamPair,
+) -> None:
+    async with open_stream_pair("socket") as (stream, peer_stream):
+        async with trio.open_nursery() as nursery:
+            pass
+        _, link = build_connection(stream)
+        with pytest.raises(RuntimeError):
+            await start_link(nursery, link)
+        await check_dropped(stream)
+        assert await RawPeer(peer_stream).receive_eof() == b""
+
+
+async def test_a_connection_started_in_a_cancelled_nursery_is_dropped(
+    open_stream_pair: OpenStreamPair, transport: str
+) -> None:
+    async with open_stream_pair(transport) as (stream, peer_stream):
+        connection, link = build_connection(stream)
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.cancel()
+            await start_link(nursery, link)
+        assert connection.state is ConnectionState.CLOSED
+        await check_dropped(stream)
+        assert await RawPeer(peer_stream).receive_eof() == b""
+
+
+async def test_flushing_waits_until_what_was_posted_has_left() -> None:
+    stream, peer_stream = build_streams()
+    stream.stall_sending()
+    async with open_rig((stream, peer_stream)) as rig, trio.open_nursery() as nursery:
+        rig.link.outbox.post(b"posted")
+        nursery.start_soon(rig.link.flush)
+        await settle()
+        assert len(nursery.child_tasks) == 1
+        stream.resume_sending()
+        await settle()
+        assert not nursery.child_tasks
+        assert stream.bytes_sent == 6
+
+
+async def test_flushing_a_connection_that_ends_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stream, peer_stream = build_streams()
+    stream.stall_sending()
+    async with open_rig((stream, peer_stream)) as rig, trio.open_nursery() as nursery:
+        rig.link.outbox.post(b"posted")
+        nursery.start_soon(rig.connection.abort)
+        with pytest.raises(ConnectionClosed) as caught:
+            await rig.link.flush()
+        assert caught.value.reason is rig.connection.closed
+
+
+class Unclosable(trio.abc.Stream):
+    """A stream of somebody else's that fails in its own way."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise AssertionError(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise AssertionError("never asked")
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        assert max_bytes == 65536
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        raise ZeroDivisionError
+
+
+async def test_tasks_are_woken_even_if_the_stream_cannot_be_dropped() -> None:
+    connection, link = build_connection(Unclosable())
+    with pytest.RaisesGroup(ZeroDivisionError):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            await settle()
+            link.closing.abort()
+            with trio.CancelScope(shield=True):
+                await connection.wait_closed()
+    assert connection.state is ConnectionState.CLOSED
+
+
+# The farewell.
+
+
+@pytest.mark.parametrize("farewell", [AT_ONCE, ONE_SECOND])
+async def test_a_cancelled_connection_says_that_it_goes_away(
+    open_stream_pair: OpenStreamPair, transport: str, farewell: Farewell
+) -> None:
+    async with open_stream_pair(transport) as streams:
+        peer = RawPeer(streams[1])
+        closes: list[tuple[int | None, str]] = []
+
+        async def answer() -> None:
+            closes.append(await peer.receive_close())
+            with suppress(trio.BrokenResourceError):  # the answer may come too late
+                await peer.send_close(1001)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            async with open_rig(streams, is_client=False, farewell=farewell) as rig:
+                rig.nursery.cancel_scope.cancel()
+        assert closes == [(1001, "")]
+        assert rig.connection.close_sent is not None
+        assert rig.connection.state is ConnectionState.CLOSED
+        await check_dropped(streams[0])
+
+
+async def test_a_farewell_of_no_time_does_not_wait(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stream, peer_stream = build_streams()
+    stream.stall_sending()
+    async with open_rig((stream, peer_stream), farewell=AT_ONCE) as rig:
+        rig.nursery.cancel_scope.cancel()
+    assert trio.current_time() == 0
+    assert rig.connection.close_sent is None
+    assert await rig.peer.receive_eof() == b""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the peer does while a connection says farewell, and when that ends."""
+
+    act: Callable[[Rig], Awaitable[None]]
+    seconds: float
+    code: int
+
+
+async def be_silent(rig: Rig) -> None:
+    pass
+
+
+async def answer_late(rig: Rig) -> None:
+    await trio.sleep(0.5)
+    await rig.peer.send_close(4001)
+
+
+async def leave(rig: Rig) -> None:
+    await trio.sleep(0.25)
+    await rig.peer.aclose()
+
+
+ENDINGS = {
+    "silent": Ending(be_silent, seconds=1, code=1001),
+    "late": Ending(answer_late, seconds=0.5, code=4001),
+    "gone": Ending(leave, seconds=0.25, code=1001),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+async def test_a_farewell_has_so_much_time(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    ending = ENDINGS[name]
+    async with trio.open_nursery() as nursery:
+        async with open_rig(is_client=False, farewell=ONE_SECOND) as rig:
+            nursery.start_soon(ending.act, rig)
+            rig.nursery.cancel_scope.cancel()
+        assert trio.current_time() == ending.seconds
+    assert rig.connection.closed is not None
+    assert rig.connection.closed.code == ending.code
+
+
+async def test_a_farewell_that_cannot_be_said_has_no_more_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stream, peer_stream = build_streams()
+    stream.stall_sending()
+    async with open_rig((stream, peer_stream), farewell=ONE_SECOND) as rig:
+        rig.nursery.cancel_scope.cancel()
+    assert trio.current_time() == 1
+    assert rig.connection.close_sent is None
+
+
+async def test_a_farewell_has_no_more_time_than_any_closing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    options = ConnectionOptions(disconnect_timeout=0.5)
+    async with open_rig(options=options, farewell=ONE_SECOND) as rig:
+        rig.nursery.cancel_scope.cancel()
+    assert trio.current_time() == 0.5
+
+
+async def test_a_farewell_leaves_a_closing_the_time_that_it_had_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    options = ConnectionOptions(disconnect_timeout=2)
+    async with open_rig(options=options, farewell=ONE_SECOND) as rig:
+        rig.nursery.start_soon(rig.connection.wait_closed)
+        rig.link.closing.close(4000, None)
+        await trio.sleep(1.5)
+        rig.nursery.cancel_scope.cancel()
+    assert trio.current_time() == 2
+    assert rig.connection.closed is not None
+    assert rig.connection.closed.code == 4000
+    assert await rig.peer.receive_close() == (4000, "")
+    assert await rig.peer.receive_eof() == b""
+
+
+async def test_the_messages_that_come_during_a_farewell_go_nowhere() -> None:
+    async with open_rig(is_client=False, farewell=ONE_SECOND) as rig:
+        await rig.peer.send_text("unread")
+        await settle()
+        await rig.peer.send_text("behind it")
+        await rig.peer.send_frame(Opcode.PING, b"ping")
+        await rig.peer.send_close(1001)
+        rig.nursery.cancel_scope.cancel()
+    with pytest.raises(ConnectionClosed):
+        await rig.connection.get_message()
+    assert await rig.peer.receive_close() == (1001, "")
+    assert await rig.peer.receive_eof() == b""
+
+
+@pytest.mark.parametrize("farewell", [AT_ONCE, ONE_SECOND])
+async def test_an_aborted_connection_says_no_farewell(
+    farewell: Farewell, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_rig(farewell=farewell) as rig:
+        rig.link.closing.abort()
+        rig.nursery.cancel_scope.cancel()
+    assert trio.current_time() == 0
+    assert rig.connection.closed is not None
+    assert rig.connection.closed.code == 1006
+    assert await rig.peer.receive_eof() == b""
+
+
+async def test_an_aclose_cancelled_together_with_its_connection_waits_for_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_rig(farewell=ONE_SECOND) as rig:
+        await settle()
+        rig.nursery.start_soon(rig.connection.aclose, 4000)
+        await rig.peer.receive_close()
+        rig.nursery.cancel_scope.cancel()
+    # Which of the two tasks runs first is a matter of chance; neither waits for more
+    # than the farewell may take.
+    assert trio.current_time() <= 1
+    assert rig.connection.closed is not None
+    assert rig.connection.closed.code == 4000

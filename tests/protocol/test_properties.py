@@ -1,0 +1,504 @@
+"""What holds for any stream of bytes, and for any talk between two engines."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import example, given, strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from wsproto.connection import (
+    Connection,
+    ConnectionState as WsprotoState,
+    ConnectionType,
+)
+from wsproto.events import (
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Pong,
+    TextMessage,
+)
+
+from trio_websocket._protocol.assembler import Assembler
+from trio_websocket._protocol.engine import Engine
+from trio_websocket._protocol.events import (
+    CloseReceived,
+    Event,
+    MessageReceived,
+    Pause,
+    Piece,
+    PingReceived,
+    PongReceived,
+    ViolationFound,
+)
+from trio_websocket._protocol.frame_header import (
+    Opcode,
+    build_header,
+    mask_payload,
+    parse_header,
+)
+from trio_websocket._protocol.lane import Lane
+from trio_websocket._protocol.state import (
+    MAY_SEND_CLOSE,
+    MAY_SEND_MESSAGES,
+    ConnectionState,
+)
+
+CLIENT, SERVER = ConnectionType
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
+
+both_sides = pytest.mark.parametrize("side", ConnectionType, ids=["client", "server"])
+
+
+class PlainLane:
+    """A lane in Python: takes final data frames that are whole and nothing else."""
+
+    def decode(
+        self, data: bytes, start: int, *, is_client: bool, limit: int, max_size: float
+    ) -> tuple[list[str | bytes], int]:
+        messages: list[str | bytes] = []
+        while len(messages) < limit:
+            header = parse_header(data[start : start + 14])
+            if header is None or not header.fin or header.rsv:
+                break
+            end = start + header.size + header.payload_length
+            is_masked = header.masking_key is not None
+            minimal = build_header(
+                header.opcode, header.payload_length, masking_key=header.masking_key
+            )
+            if (
+                header.opcode not in {TEXT, BINARY}
+                or is_masked == is_client
+                or header.size != len(minimal)
+                or header.payload_length > max_size
+                or end > len(data)
+            ):
+                break
+            payload = data[start + header.size : end]
+            if header.masking_key is not None:
+                payload = mask_payload(payload, header.masking_key)
+            try:
+                messages.append(payload.decode() if header.opcode == TEXT else payload)
+            except UnicodeDecodeError:
+                break
+            start = end
+        return messages, start
+
+    def encode(self, message: str | bytes, masking_key: bytes | None) -> bytes | None:
+        opcode = TEXT if isinstance(message, str) else BINARY
+        payload = message.encode() if isinstance(message, str) else message
+        header = build_header(opcode, len(payload), masking_key=masking_key)
+        return header + mask_payload(payload, masking_key or bytes(4))
+
+
+class EmptyLane:
+    """A lane that takes nothing."""
+
+    def decode(
+        self, data: bytes, start: int, *, is_client: bool, limit: int, max_size: float
+    ) -> tuple[list[str | bytes], int]:
+        return [], start
+
+    def encode(self, message: str | bytes, masking_key: bytes | None) -> bytes | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What is there of the message that has not ended."""
+
+    data: str | bytes
+    size: int
+    pending: int
+    frames: int
+
+
+class Outcome:
+    """What a stream came to, in a form that does not tell how it was cut."""
+
+    def __init__(self) -> None:
+        self.results: list[object] = []
+        self._pieces: list[Piece] = []
+
+    def add(self, event: Event) -> None:
+        match event:
+            case MessageReceived(data=message):
+                assert not self._pieces
+                self.results.append(message)
+            case Piece():
+                self._pieces.append(event)
+                if event.is_last:
+                    assert event.pending == 0
+                    self.results.append(self._join().data)
+                    self._pieces.clear()
+            case ViolationFound(code=code):
+                # How much of the message was good before depends on the cuts.
+                self._pieces.clear()
+                self.results.append(("violation", code))
+            case _:
+                self.results.append(event)
+
+    def finish(self) -> list[object]:
+        if self._pieces:
+            self.results.append(self._join())
+        return self.results
+
+    def _join(self) -> Unfinished:
+        pieces = self._pieces
+        data = pieces[0].data
+        for piece in pieces[1:]:
+            # Raises if a message is not all of one kind.
+            data = data + piece.data  # type: ignore[operator]
+        assert pieces[0].begins_frame
+        return Unfinished(
+            data,
+            sum(piece.size for piece in pieces),
+            pieces[-1].pending,
+            sum(piece.begins_frame for piece in pieces),
+        )
+
+
+def run(
+    side: ConnectionType,
+    chunks: list[bytes],
+    *,
+    lane: Lane | None = None,
+    rooms: list[bool] | None = None,
+) -> list[object]:
+    """Receive chunks; look for events without room first if ``rooms`` says so."""
+    engine = Engine(Connection(side), is_client=side is CLIENT, lane=lane)
+    outcome = Outcome()
+    has_rooms = itertools.cycle(rooms or [True])
+    pause = Pause.DATA
+    for chunk in chunks:
+        engine.receive_data(chunk)
+        has_room = next(has_rooms)
+        while True:
+            event = engine.next_event(has_room=has_room, max_size=math.inf)
+            if event is Pause.ROOM:
+                assert not has_room
+                has_room = True
+            elif isinstance(event, Pause):
+                pause = event
+                break
+            else:
+                outcome.add(event)
+                has_room = next(has_rooms)
+    assert (pause is Pause.ENDED) == engine.is_over
+    assert engine.is_over == (engine.state is not ConnectionState.OPEN)
+    if engine.is_over:
+        assert not engine.has_undecoded
+    return [*outcome.finish(), engine.state]
+
+
+def run_wsproto(side: ConnectionType, stream: bytes) -> list[object]:
+    """Tell what wsproto alone makes of a stream, in the same form."""
+    connection = Connection(side)
+    connection.receive_data(stream)
+    results: list[object] = []
+    parts: list[str | bytes] = []
+    for event in connection.events():
+        match event:
+            case TextMessage(data=data) | BytesMessage(data=data):
+                parts.append(data)
+                if event.message_finished:
+                    nothing = data[:0]
+                    results.append(nothing.join(parts))  # type: ignore[arg-type]
+                    parts.clear()
+            case Ping(payload=payload):
+                results.append(PingReceived(bytes(payload)))
+            case Pong(payload=payload):
+                results.append(PongReceived(bytes(payload)))
+            case CloseConnection(code=code, reason=reason):
+                if connection.state is WsprotoState.OPEN:
+                    results.append(("violation", int(code)))
+                else:
+                    known = None if code == 1005 else int(code)
+                    results.append(CloseReceived(known, reason or ""))
+            case _:
+                raise AssertionError(event)
+    return results
+
+
+# Streams: mostly good frames, some bad ones, and rubbish.
+
+TEXTS = st.text(max_size=8).map(str.encode) | st.sampled_from(
+    [b"", b"\xc3", b"\xa9", b"\xff", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"x" * 130]
+)
+PAYLOADS = TEXTS | st.binary(max_size=8)
+CODES = st.sampled_from([1000, 1001, 1005, 1013, 1014, 1015, 2000, 3000]) | st.integers(
+    0, 65535
+)
+REASONS = st.builds(lambda code, text: code.to_bytes(2, "big") + text, CODES, TEXTS)
+ONE_IN_TEN = st.integers(0, 9).map(lambda number: number == 0)
+
+
+@st.composite
+def frames(draw: st.DrawFn, side: ConnectionType) -> bytes:
+    """Make any frame, more often a good one."""
+    opcode = draw(st.sampled_from([0, 0, 1, 1, 2, 2, 8, 9, 10]))
+    fin = opcode >= 8 or draw(st.booleans())
+    rsv, is_masked = 0, side is SERVER
+    payload = draw(REASONS | st.just(b"") if opcode == CLOSE else PAYLOADS)
+    if draw(ONE_IN_TEN):
+        opcode, fin = draw(st.integers(0, 15)), draw(st.booleans())
+        rsv = draw(st.integers(0, 7))
+        is_masked = draw(st.booleans())
+    key = draw(st.binary(min_size=4, max_size=4)) if is_masked else None
+    length = len(payload)
+    if draw(ONE_IN_TEN):
+        length = draw(st.integers(0, 200) | st.sampled_from([65535, 65536, 2**63]))
+    header = build_header(opcode, length, fin=fin, rsv=rsv, masking_key=key)
+    return header + (payload if key is None else mask_payload(payload, key))
+
+
+@st.composite
+def messages(draw: st.DrawFn, side: ConnectionType) -> bytes:
+    """Make a good message in one or more fragments, with pings between them."""
+    opcode = draw(st.sampled_from([TEXT, BINARY]))
+    payload = draw(st.text(max_size=20)).encode()
+    cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=3)))
+    bounds = [0, *cuts, len(payload)]
+    stream = b""
+    for index, (start, end) in enumerate(itertools.pairwise(bounds)):
+        key = draw(st.binary(min_size=4, max_size=4)) if side is SERVER else None
+        stream += build_header(
+            CONTINUATION if index else opcode,
+            end - start,
+            fin=index == len(cuts),
+            masking_key=key,
+        )
+        stream += mask_payload(payload[start:end], key or bytes(4))
+        if draw(ONE_IN_TEN):
+            stream += build_header(PING, 0, masking_key=key)
+    return stream
+
+
+def streams(side: ConnectionType) -> st.SearchStrategy[bytes]:
+    good, any_ = messages(side), frames(side)
+    talk = st.lists(good | any_ | good, max_size=8).map(b"".join)
+    return talk | st.builds(bytes.__add__, talk, st.binary(max_size=20))
+
+
+CUTS = st.lists(st.integers(0, 10_000), max_size=12)
+ROOMS = st.lists(st.booleans(), min_size=1, max_size=8)
+
+
+def cut(stream: bytes, cuts: list[int]) -> list[bytes]:
+    bounds = [0, *sorted(at % (len(stream) + 1) for at in cuts), len(stream)]
+    return [stream[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def cut_all(stream: bytes) -> list[bytes]:
+    return [stream[index : index + 1] for index in range(len(stream))]
+
+
+@both_sides
+@given(data=st.data(), cuts=CUTS, rooms=ROOMS)
+def test_a_stream_comes_to_the_same_however_it_is_cut(
+    side: ConnectionType, data: st.DataObject, cuts: list[int], rooms: list[bool]
+) -> None:
+    # S-5
+    stream = data.draw(streams(side))
+    expected = run(side, [stream])
+    assert run(side, cut(stream, cuts), rooms=rooms) == expected
+    assert run(side, cut_all(stream)) == expected
+
+
+@both_sides
+@given(stream=st.binary())
+@example(b"\x88\x02\x03\xf6")
+@example(b"\x88\x82abcd\x62\x94")
+def test_rubbish_comes_to_the_same_however_it_is_cut(
+    side: ConnectionType, stream: bytes
+) -> None:
+    # S-5
+    assert run(side, cut_all(stream)) == run(side, [stream])
+
+
+@both_sides
+@given(data=st.data(), cuts=CUTS)
+def test_a_lane_makes_no_difference(
+    side: ConnectionType, data: st.DataObject, cuts: list[int]
+) -> None:
+    stream = data.draw(streams(side))
+    expected = run(side, [stream])
+    for lane in (EmptyLane(), PlainLane()):
+        assert run(side, [stream], lane=lane) == expected
+        assert run(side, cut(stream, cuts), lane=lane) == expected
+        assert run(side, cut_all(stream), lane=lane) == expected
+
+
+@both_sides
+@given(data=st.data(), cuts=CUTS)
+def test_the_engine_says_what_wsproto_says_of_the_whole_stream(
+    side: ConnectionType, data: st.DataObject, cuts: list[int]
+) -> None:
+    stream = data.draw(streams(side) | st.binary(max_size=40))
+    *results, _ = run(side, cut(stream, cuts))
+    expected = run_wsproto(side, stream)
+    match results:
+        case [*_, Unfinished()]:
+            results.pop()
+        case [*_, CloseReceived(code=1014)]:
+            # Good since 2016, but wsproto does not know it.
+            results[-1] = ("violation", 1002)
+        case _:
+            pass
+    assert results == expected
+
+
+@given(message=st.text() | st.binary(), key=st.binary(min_size=4, max_size=4))
+def test_what_the_lane_encodes_wsproto_decodes(
+    message: str | bytes, key: bytes
+) -> None:
+    client = Engine(Connection(CLIENT), is_client=True, lane=PlainLane())
+    server = Engine(Connection(SERVER), is_client=False, lane=PlainLane())
+    for side, frame in (
+        (SERVER, client.send_message(message, key)),
+        (SERVER, client.send_message(message)),
+        (CLIENT, server.send_message(message)),
+    ):
+        assert run(side, [frame]) == [message, ConnectionState.OPEN]
+
+
+# Two engines and the wires between them.
+
+
+class End:
+    """One engine, what it has sent and received, and what is on the wire to it."""
+
+    def __init__(self, side: ConnectionType) -> None:
+        self.engine = Engine(Connection(side), is_client=side is CLIENT)
+        self.assembler = Assembler(math.inf)
+        self.wire = bytearray()
+        self.sent: list[object] = []
+        self.received: list[object] = []
+        self.unanswered: deque[bytes] = deque()
+        self.is_cut_off = False
+
+    def receive(self, size: int, *, has_room: bool) -> None:
+        """Take bytes off the wire, and all events that there are."""
+        if not self.engine.has_undecoded:
+            self.engine.receive_data(self.wire[:size])
+            del self.wire[:size]
+        while True:
+            event = self.engine.next_event(has_room=has_room, max_size=math.inf)
+            match event:
+                case Pause.ROOM:
+                    assert not has_room
+                    return
+                case Pause():
+                    return
+                case Piece():
+                    message = self.assembler.add(event)
+                    if message is not None:
+                        self.received.append(message)
+                case PingReceived(payload=payload):
+                    self.unanswered.append(payload)
+                    self.received.append(event)
+                case _:
+                    self.received.append(event)
+
+
+class Talk(RuleBasedStateMachine):
+    """A client and a server do whatever they may, and bytes travel as they like."""
+
+    SIDES = st.sampled_from(ConnectionType)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends = {side: End(side) for side in ConnectionType}
+
+    def send(self, side: ConnectionType, frame: bytes, event: object) -> None:
+        self.ends[side].sent.append(event)
+        self.ends[SERVER if side is CLIENT else CLIENT].wire += frame
+
+    def may_send(self, side: ConnectionType) -> bool:
+        return self.ends[side].engine.state in MAY_SEND_MESSAGES
+
+    @rule(side=SIDES, message=st.text(max_size=300) | st.binary(max_size=300))
+    def send_message(self, side: ConnectionType, message: str | bytes) -> None:
+        if self.may_send(side):
+            self.send(side, self.ends[side].engine.send_message(message), message)
+
+    @rule(side=SIDES, payload=st.binary(max_size=125))
+    def send_ping(self, side: ConnectionType, payload: bytes) -> None:
+        if self.may_send(side):
+            frame = self.ends[side].engine.send_ping(payload)
+            self.send(side, frame, PingReceived(payload))
+
+    @rule(side=SIDES)
+    def answer_ping(self, side: ConnectionType) -> None:
+        end = self.ends[side]
+        if end.unanswered and self.may_send(side):
+            payload = end.unanswered.popleft()
+            frame = end.engine.send_pong(payload)
+            self.send(side, frame, PongReceived(payload))
+
+    @rule(
+        side=SIDES,
+        close=st.just((None, ""))
+        | st.tuples(st.sampled_from([1000, 1011, 1014, 4999]), st.text(max_size=30)),
+    )
+    def close(self, side: ConnectionType, close: tuple[int | None, str]) -> None:
+        end = self.ends[side]
+        if end.engine.state in MAY_SEND_CLOSE:
+            self.send(side, end.engine.send_close(*close), CloseReceived(*close))
+
+    @rule(side=SIDES, size=st.integers(1, 20) | st.just(10_000), has_room=st.booleans())
+    def deliver(self, side: ConnectionType, *, size: int, has_room: bool) -> None:
+        self.ends[side].receive(size, has_room=has_room)
+
+    @rule(side=SIDES)
+    def cut_off(self, side: ConnectionType) -> None:
+        """End the stream in one direction when both Close frames are out."""
+        end = self.ends[side]
+        if end.engine.state is ConnectionState.CLOSE_EXCHANGED:
+            end.engine.receive_eof()
+
+    @invariant()
+    def what_is_received_is_what_was_sent(self) -> None:
+        client, server = self.ends[CLIENT], self.ends[SERVER]
+        for one, other in ((client, server), (server, client)):
+            assert one.received == other.sent[: len(one.received)]
+
+    @invariant()
+    def the_states_agree_with_the_close_frames(self) -> None:
+        for end in self.ends.values():
+            has_sent, has_received = (
+                any(isinstance(event, CloseReceived) for event in events)
+                for events in (end.sent, end.received)
+            )
+            assert (end.engine.state in MAY_SEND_MESSAGES) == (
+                not has_sent and not has_received
+            )
+            assert end.engine.is_over == has_received
+
+    def teardown(self) -> None:
+        """Deliver what is left, close, and deliver that."""
+        client, server = self.ends[CLIENT], self.ends[SERVER]
+        for _ in range(2):
+            for side, end in self.ends.items():
+                while end.wire or end.engine.has_undecoded:
+                    end.receive(10_000, has_room=True)
+                self.close(side, (1001, ""))
+        for end in self.ends.values():
+            end.receive(10_000, has_room=True)
+            if end.engine.state is not ConnectionState.CLOSED:
+                assert end.engine.state is ConnectionState.CLOSE_EXCHANGED
+        assert client.received == server.sent
+        assert server.received == client.sent
+
+
+TestTalk = Talk.TestCase

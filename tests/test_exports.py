@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import inspect
+import pickle
+import types
+
+import pytest
+
+import trio_websocket
+import trio_websocket.testing
+
+NAMES = {
+    "CloseCode",
+    "CloseReason",
+    "ConnectionClosed",
+    "ConnectionFailed",
+    "ConnectionRejected",
+    "ConnectionState",
+    "ConnectionTimeout",
+    "DisconnectionTimeout",
+    "Endpoint",
+    "HandshakeError",
+    "InvalidHandshake",
+    "InvalidURL",
+    "ProtocolViolation",
+    "WebSocketConnection",
+    "WebSocketError",
+    "WebSocketRequest",
+    "WebSocketServer",
+    "client_ssl_context",
+    "connect_websocket",
+    "connect_websocket_url",
+    "open_websocket",
+    "open_websocket_url",
+    "serve_websocket",
+    "server_ssl_context",
+    "wrap_client_stream",
+    "wrap_server_stream",
+}
+NAMES_FOR_TESTS = {"FaultyStream", "RawFrame", "RawPeer", "open_connection_pair"}
+
+EVERYTHING = [
+    *((trio_websocket, name) for name in sorted(NAMES)),
+    *((trio_websocket.testing, name) for name in sorted(NAMES_FOR_TESTS)),
+]
+
+
+def list_names(module: types.ModuleType) -> set[str]:
+    """List what a module exports: what is public and no module or feature."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and name != "annotations"
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [(trio_websocket, NAMES), (trio_websocket.testing, NAMES_FOR_TESTS)],
+)
+def test_the_public_names_are_these(module: types.ModuleType, names: set[str]) -> None:
+    assert list_names(module) == names
+
+
+def test_a_star_brings_the_public_names() -> None:
+    assert not hasattr(trio_websocket, "__all__")
+    into: dict[str, object] = {}
+    exec("from trio_websocket import *", into)  # noqa: S102  # nothing else has a star
+    assert into.keys() >= NAMES
+
+
+def test_the_version_is_a_str() -> None:
+    assert trio_websocket.__version__.split(".")[0].isdigit()
+
+
+@pytest.mark.parametrize(("module", "name"), EVERYTHING)
+def test_every_public_name_is_documented(module: types.ModuleType, name: str) -> None:
+    doc = inspect.getdoc(getattr(module, name))
+    assert doc
+    first, *rest = doc.splitlines()
+    assert first.endswith(".")
+    assert not rest or not rest[0]
+
+
+def list_members() -> list[tuple[type, str]]:
+    """List the public members that the public classes define themselves."""
+    return [
+        (kind, name)
+        for module, class_name in EVERYTHING
+        if inspect.isclass(kind := getattr(module, class_name))
+        for name, value in vars(kind).items()
+        if not name.startswith("_")
+        and (inspect.isroutine(value) or isinstance(value, property))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), list_members(), ids=lambda part: getattr(part, "__name__", part)
+)
+def test_every_public_member_is_documented(kind: type, name: str) -> None:
+    doc = inspect.getdoc(getattr(kind, name))
+    assert doc
+    assert doc.splitlines()[0].endswith(".")
+
+
+@pytest.mark.parametrize(("module", "name"), EVERYTHING)
+def test_every_public_name_is_found_again_by_pickle(
+    module: types.ModuleType, name: str
+) -> None:
+    value = getattr(module, name)
+    assert pickle.loads(pickle.dumps(value)) is value  # noqa: S301  # our own

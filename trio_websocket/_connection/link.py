@@ -25,7 +25,7 @@ import trio
 from .._options import ConnectionOptions
 from .._protocol.engine import Engine
 from .._protocol.state import ConnectionState
-from .._stream import drop
+from .._stream import drop, end_sending
 from .closing import Closing
 from .inbox import Inbox
 from .outbox import Outbox
@@ -82,7 +82,13 @@ class Link:
         )
         self.outbox = Outbox(stream, self.closing.lose_writing)
         self.reader.join(self.inbox, self.outbox)
-        self.closing.join(self.inbox, self.outbox, self._wake_waiters)
+        self.closing.join(
+            self.inbox,
+            self.outbox,
+            wake_waiters=self._wake_waiters,
+            end_sending=self._end_sending,
+        )
+        self._nursery: trio.Nursery | None = None
         self._farewell = farewell
 
     async def run(self) -> None:
@@ -94,6 +100,7 @@ class Link:
         """
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 self.outbox.start(nursery)
                 try:
                     with self.closing.scope:
@@ -136,6 +143,11 @@ class Link:
                 await self.reader.run()
             else:
                 await self.outbox.flush_without_waiting()
+
+    def _end_sending(self) -> None:
+        nursery, self._nursery = self._nursery, None  # once is enough
+        if nursery is not None:
+            nursery.start_soon(end_sending, self.stream)
 
     def _wake_waiters(self) -> None:
         self.reader.wake()

@@ -25,7 +25,7 @@ from .._options import ConnectionOptions
 from .._protocol.headers import Headers
 from .._protocol.server_handshake import Refusal, ServerHandshake
 from .._protocol.upgrade_request import UpgradeRequest
-from .._stream import STREAM_ERRORS, drop, failing_to_open
+from .._stream import STREAM_ERRORS, drop, end_sending, failing_to_open
 
 _LINGER_TIMEOUT = 1.0  # seconds: a client that is alive closes as soon as it has read
 
@@ -154,8 +154,7 @@ async def say_and_end(  # noqa: ASYNC114  # no context manager of ours starts it
             finally:
                 task_status.started()
             with trio.move_on_after(_LINGER_TIMEOUT):
-                if isinstance(stream, trio.abc.HalfCloseableStream):
-                    await stream.send_eof()
+                await end_sending(stream)
                 while await stream.receive_some():
                     pass
     except STREAM_ERRORS:

@@ -1,0 +1,265 @@
+"""Conversations with other implementations: websockets and aiohttp, both roles.
+
+They run on asyncio, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+
+import aiohttp
+import aiohttp.web
+import pytest
+import trio
+import websockets
+import websockets.asyncio.client
+import websockets.asyncio.server
+
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    Endpoint,
+    WebSocketRequest,
+    open_websocket_url,
+    serve_websocket,
+)
+
+TLS = ssl.SSLContext | None
+StartPeer = Callable[[TLS], AbstractAsyncContextManager[int]]
+TalkAsPeer = Callable[[str, TLS], Awaitable[list[object]]]
+
+MESSAGES: list[str | bytes] = ["text", "", b"bytes", b"", "ü" * 100_000, bytes(2**20)]
+MAX_SIZE = 2**21
+
+
+async def serve_one_of_websockets(
+    connection: websockets.asyncio.server.ServerConnection,
+) -> None:
+    async for message in connection:
+        match message:
+            case "ping":
+                await (await connection.ping())
+                await connection.send("pong")
+            case "fragments":
+                await connection.send(["a", "b", "c"])
+            case "close":
+                await connection.close(4000, "bye")
+            case _:
+                await connection.send(message)
+
+
+def reject_some_of_websockets(
+    connection: websockets.asyncio.server.ServerConnection,
+    request: websockets.Request,
+) -> websockets.Response | None:
+    if request.path == "/reject":
+        return connection.respond(403, "not you\n")
+    return None
+
+
+@asynccontextmanager
+async def start_websockets(context: TLS) -> AsyncGenerator[int]:
+    async with websockets.asyncio.server.serve(
+        serve_one_of_websockets,
+        "127.0.0.1",
+        0,
+        ssl=context,
+        max_size=MAX_SIZE,
+        subprotocols=[websockets.Subprotocol("chat")],
+        process_request=reject_some_of_websockets,
+    ) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+async def serve_one_of_aiohttp(
+    request: aiohttp.web.Request,
+) -> aiohttp.web.StreamResponse:
+    if request.path == "/reject":
+        return aiohttp.web.Response(status=403, text="not you\n")
+    connection = aiohttp.web.WebSocketResponse(
+        protocols=["chat"], max_msg_size=MAX_SIZE
+    )
+    await connection.prepare(request)
+    async for message in connection:
+        match message.data:
+            case "ping":
+                await connection.ping()
+                await connection.send_str("pong")
+            case "fragments":
+                await connection.send_str("abc")  # it cannot send them
+            case "close":
+                await connection.close(code=4000, message=b"bye")
+            case str(text):
+                await connection.send_str(text)
+            case data:
+                await connection.send_bytes(data)
+    return connection
+
+
+@asynccontextmanager
+async def start_aiohttp(context: TLS) -> AsyncGenerator[int]:
+    application = aiohttp.web.Application()
+    application.router.add_get("/{path:.*}", serve_one_of_aiohttp)
+    runner = aiohttp.web.AppRunner(application)
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def talk_as_websockets(url: str, context: TLS) -> list[object]:
+    async with websockets.asyncio.client.connect(
+        url,
+        ssl=context,
+        max_size=MAX_SIZE,
+        subprotocols=[websockets.Subprotocol("chat")],
+        proxy=None,
+    ) as connection:
+        heard: list[object] = [connection.subprotocol]
+        for message in MESSAGES:
+            await connection.send(message)
+            heard.append(await connection.recv())
+        await connection.send(["a", "b", "c"])
+        heard.append(await connection.recv())
+        await (await connection.ping())
+        await connection.send("close")
+        with pytest.raises(websockets.ConnectionClosed):
+            await connection.recv()
+        heard += [connection.close_code, connection.close_reason]
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await websockets.asyncio.client.connect(f"{url}reject", ssl=context, proxy=None)
+    response = caught.value.response
+    return [*heard, response.status_code, response.body]
+
+
+async def talk_as_aiohttp(url: str, context: TLS) -> list[object]:
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(
+            url, ssl=context or True, protocols=["chat"], max_msg_size=MAX_SIZE
+        ) as connection:
+            heard: list[object] = [connection.protocol]
+            for message in MESSAGES:
+                if isinstance(message, str):
+                    await connection.send_str(message)
+                else:
+                    await connection.send_bytes(message)
+                heard.append((await connection.receive()).data)
+            await connection.ping()
+            await connection.send_str("abc")  # it cannot send fragments
+            heard.append((await connection.receive()).data)
+            await connection.send_str("close")
+            end = await connection.receive()
+            heard += [end.data, end.extra]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await session.ws_connect(f"{url}reject", ssl=context or True)
+        body = b"not you\n"  # which it does not show
+    return [*heard, caught.value.status, body]
+
+
+@asynccontextmanager
+async def run_in_thread(start: StartPeer, context: TLS) -> AsyncGenerator[int]:
+    """Run a server on asyncio in a thread for a block, which gets its port."""
+    send_started, receive_started = trio.open_memory_channel[
+        tuple[int, Callable[[], object]]
+    ](1)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with start(context) as port:
+            end = partial(loop.call_soon_threadsafe, stop.set)
+            trio.from_thread.run_sync(send_started.send_nowait, (port, end))
+            await stop.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, lambda: asyncio.run(serve()))
+        port, end = await receive_started.receive()
+        try:
+            yield port
+        finally:
+            end()
+
+
+@asynccontextmanager
+async def serve_ours(context: TLS) -> AsyncGenerator[int]:
+    async def handle(request: WebSocketRequest) -> None:
+        if request.path == "/reject":
+            await request.reject(403, body=b"not you\n")
+            return
+        connection = await request.accept(subprotocol="chat")
+        async for message in connection:
+            if message == "close":
+                await connection.aclose(4000, "bye")
+            else:
+                await connection.send_message(message)
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(serve_websocket, handle, "127.0.0.1", 0, context)
+        server = await nursery.start(serve)
+        [endpoint] = server.listeners
+        assert isinstance(endpoint, Endpoint)
+        yield endpoint.port
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("start", [start_websockets, start_aiohttp])
+async def test_our_client_gets_on_with_their_server(
+    start: StartPeer,
+    scheme: str,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    is_secure = scheme == "wss"
+    async with run_in_thread(start, server_tls if is_secure else None) as port:
+        url = f"{scheme}://127.0.0.1:{port}/"
+        context = client_tls if is_secure else None
+        async with open_websocket_url(url, context, subprotocols=["chat"]) as client:
+            assert client.subprotocol == "chat"
+            for message in MESSAGES:
+                await client.send_message(message)
+                assert await client.get_message() == message
+            assert await client.ping() > 0
+            await client.send_message("ping")
+            assert await client.get_message() == "pong"
+            await client.send_message("fragments")
+            assert await client.get_message() == "abc"
+            await client.send_message("close")
+            with pytest.raises(ConnectionClosed):
+                await client.get_message()
+        assert client.closed is not None
+        assert (client.closed.code, client.closed.reason) == (4000, "bye")
+        async with open_websocket_url(url, context) as client:
+            await client.aclose(1001, "our turn")
+        assert client.close_received is not None
+        with pytest.raises(ConnectionRejected) as caught:
+            await open_websocket_url(f"{url}reject", context).__aenter__()
+        assert caught.value.status_code == 403
+        assert caught.value.body == b"not you\n"
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("talk", [talk_as_websockets, talk_as_aiohttp])
+async def test_our_server_gets_on_with_their_client(
+    talk: TalkAsPeer,
+    scheme: str,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    is_secure = scheme == "wss"
+    async with serve_ours(server_tls if is_secure else None) as port:
+        url = f"{scheme}://127.0.0.1:{port}/"
+        conversation = partial(talk, url, client_tls if is_secure else None)
+
+        async def converse() -> list[object]:
+            return await conversation()
+
+        heard = await trio.to_thread.run_sync(lambda: asyncio.run(converse()))
+    assert heard == ["chat", *MESSAGES, "abc", 4000, "bye", 403, b"not you\n"]

@@ -10,7 +10,8 @@ import trio
 import trio.testing
 
 from trio_websocket._errors import ConnectionFailed
-from trio_websocket._stream import drop, failing_to_open
+from trio_websocket._stream import drop, end_sending, failing_to_open
+from trio_websocket.testing import FaultyStream
 
 StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
 OpenStreamPair = Callable[[str], AbstractAsyncContextManager[StreamPair]]
@@ -121,3 +122,36 @@ async def test_a_stream_may_be_dropped_twice() -> None:
     stream, _ = trio.testing.memory_stream_pair()
     await drop(stream)
     await drop(stream)
+
+
+async def test_our_half_of_a_stream_is_ended_and_the_other_goes_on(
+    transport: str, open_stream_pair: OpenStreamPair
+) -> None:
+    async with open_stream_pair(transport) as (ours, theirs):
+        await ours.send_all(b"the last word")
+        await end_sending(ours)
+        await theirs.send_all(b"an answer")
+        assert await ours.receive_some() == b"an answer"
+        received = bytearray()
+        while data := await theirs.receive_some():
+            received += data
+        assert received == b"the last word"
+
+
+async def test_a_stream_that_has_no_halves_goes_on_whole() -> None:
+    stream, peer = trio.testing.memory_stream_pair()
+    with trio.testing.assert_checkpoints():
+        await end_sending(FaultyStream(stream))
+    await stream.send_all(b"x")
+    assert await peer.receive_some() == b"x"
+
+
+async def test_a_broken_stream_that_cannot_be_ended_is_only_logged(
+    open_stream_pair: OpenStreamPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "trio-websocket")
+    async with open_stream_pair("socket") as (ours, _):
+        await drop(ours)
+        await end_sending(ours)
+    [message] = caplog.messages
+    assert message.startswith("ending <SocketStream over ")

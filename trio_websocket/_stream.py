@@ -41,7 +41,7 @@ async def drop(stream: trio.abc.AsyncResource) -> None:  # noqa: ASYNC910  # as 
             logger.debug("closing %r: %r", stream, error)
 
 
-async def end_sending(stream: trio.abc.Stream) -> None:
+async def end_sending(stream: trio.abc.Stream) -> None:  # noqa: ASYNC910  # broken: at once
     """Say that nothing more will be sent, if there is a way to say it.
 
     TLS cannot be closed on one side, but the stream that carries it may be. Nothing

@@ -224,6 +224,27 @@ def test_ctrl_c_in_the_block_comes_out_bare(serve_raw: ServeRaw) -> None:
     assert trio.run(main) == (1000, "")
 
 
+def test_ctrl_c_while_it_waits_for_the_answer_comes_out_bare(
+    serve_raw: ServeRaw,
+) -> None:
+    @trio.lowlevel.enable_ki_protection
+    def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)  # for the main task, at its next chance
+
+    async def press_ctrl_c(server: Server, peer: RawPeer) -> None:
+        await server.receive_close(peer)
+        interrupt()
+        await server.wait_for_end(peer)
+
+    async def main() -> None:
+        async with run_server(serve_raw, press_ctrl_c) as server:
+            with pytest.raises(KeyboardInterrupt):
+                async with server.open():
+                    pass
+
+    trio.run(main)
+
+
 async def test_left_by_cancellation_it_says_1001_and_waits_for_nothing(
     scheme: str,
     serve_raw: ServeRaw,

@@ -199,13 +199,9 @@ async def test_a_rejection_with_a_body_without_end_is_told_soon() -> None:
         (b"HTTP/1.1 102 Wait\r\n\r\n" * 17, "interim answers"),
         (b"HTTP/1.1 150 Odd\r\n\r\n", "status 150"),
         (ACCEPTED % b"d3Jvbmc=" + b"\r\n", "Accept"),
-        (
-            ACCEPTED % b"d3Jvbmc=" + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
-            "",
-        ),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, ""),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "more than 16384 bytes of headers"),
     ],
-    ids=["garbage", "interims", "odd status", "accept", "subprotocol", "long"],
+    ids=["garbage", "interims", "odd status", "accept", "long"],
 )
 async def test_an_answer_that_breaks_the_rules_is_an_invalid_handshake(
     reply: bytes, problem: str, transport: str, open_stream_pair: OpenStreamPair
@@ -224,6 +220,32 @@ async def test_an_answer_that_breaks_the_rules_is_an_invalid_handshake(
     assert problem in str(error)
     assert error.__cause__ is None
     assert left == [b""]  # the client has closed, and sent nothing
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        (("Sec-WebSocket-Protocol", "chat"), "subprotocol"),
+        (("Sec-WebSocket-Extensions", "permessage-deflate"), "extension"),
+    ],
+)
+async def test_what_nobody_offered_may_not_be_chosen(
+    header: tuple[str, str], problem: str
+) -> None:
+    # S-57
+    left: list[bytes] = []
+    client, server = trio.testing.memory_stream_pair()
+
+    async def serve() -> None:
+        peer = await RawPeer.accept(server, headers=[header])
+        left.append(await peer.receive_eof())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        error = await fail_to_wrap(client)
+    assert isinstance(error, InvalidHandshake)
+    assert problem in str(error)
+    assert left == [b""]
 
 
 async def test_an_error_is_raised_at_the_await_and_not_in_the_nursery() -> None:

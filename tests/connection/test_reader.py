@@ -257,23 +257,29 @@ async def test_no_message_is_lost_to_cancellations(
     assert getters.got == list(range(count))
 
 
-@pytest.mark.parametrize("queue_size", [1, 3])
+@QUEUE_SIZES
+@pytest.mark.parametrize("name", ["get_message", "receive"])
 async def test_a_reply_leaves_before_the_answer_to_a_close_behind(
-    queue_size: int,
+    open_stream_pair: OpenStreamPair, transport: str, queue_size: float, name: str
 ) -> None:
-    options = ConnectionOptions(message_queue_size=queue_size)
+    """Also when the task gives up a turn between taking a message and returning."""
 
     async def reply() -> None:
-        for _ in range(2):
-            await rig.connection.send_message(await rig.connection.get_message())
+        take = getattr(rig.connection, name)
+        await rig.connection.send_message(await take())
 
-    async with open_rig(options=options) as rig, trio.open_nursery() as nursery:
-        nursery.start_soon(reply)
-        await settle()
-        await rig.peer.send_bytes(b"\x81\x01a\x81\x01b\x88\x02\x03\xe8")
-        assert (await rig.peer.receive_frame()).payload == b"a"
-        assert (await rig.peer.receive_frame()).payload == b"b"
-        assert (await rig.peer.receive_close())[0] == 1000
+    options = ConnectionOptions(message_queue_size=queue_size)
+    for _ in range(10):  # which task runs first in a turn is a matter of chance
+        async with (
+            open_stream_pair(transport) as streams,
+            open_rig(streams, options=options) as rig,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(reply)
+            await settle()
+            await rig.peer.send_bytes(b"\x81\x01a\x88\x02\x03\xe8")
+            assert (await rig.peer.receive_frame()).payload == b"a"
+            assert (await rig.peer.receive_close())[0] == 1000
 
 
 @QUEUE_SIZES
@@ -301,20 +307,6 @@ async def test_replies_leave_before_the_answer_to_a_violation_behind(
         for letter in "abcdef":
             assert (await rig.peer.receive_frame()).payload == letter.encode()
         assert (await rig.peer.receive_close())[0] == 1002
-
-
-async def test_a_reply_leaves_first_also_when_it_is_others_turn() -> None:
-    """Each 256th call lets others run, the reader too, between get and reply."""
-    async with open_rig() as rig:
-        for round_number in range(600):
-            if round_number:
-                await rig.peer.send_text("more")
-                await rig.connection.get_message()
-        await rig.peer.send_bytes(b"\x81\x01a\x88\x02\x03\xe8")
-        await settle()
-        message = await rig.connection.receive()  # always gives up a turn
-        await rig.connection.send_message(message)
-        assert (await rig.peer.receive_frame()).payload == b"a"
 
 
 # Violations.
@@ -460,7 +452,7 @@ async def test_no_limit_means_no_limit() -> None:
 
 @pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG, Opcode.BINARY])
 async def test_a_flood_of_tiny_frames_leaves_others_their_turns(opcode: Opcode) -> None:
-    """100,000 frames come in two receives; a task beside need not wait for them."""
+    """50,000 frames come in two receives; a task beside need not wait for them."""
     turns = 0
 
     async def run_beside() -> None:
@@ -470,18 +462,18 @@ async def test_a_flood_of_tiny_frames_leaves_others_their_turns(opcode: Opcode) 
             await trio.lowlevel.checkpoint()
 
     async def take_all() -> None:
-        for _ in range(100_000):
+        for _ in range(50_000):
             await rig.connection.get_message()
 
     async with open_rig() as rig, trio.open_nursery() as nursery:
-        await rig.peer.send_bytes(bytes([0x80 | opcode, 0]) * 100_000 + b"\x89\x03end")
+        await rig.peer.send_bytes(bytes([0x80 | opcode, 0]) * 50_000 + b"\x89\x03end")
         nursery.start_soon(run_beside)
         if opcode is Opcode.BINARY:
             nursery.start_soon(take_all)
         while (await rig.peer.receive_frame()).payload != b"end":
             pass
         nursery.cancel_scope.cancel()
-    assert turns > 300
+    assert turns > 150
 
 
 async def test_a_flood_of_pings_costs_no_memory() -> None:
@@ -495,8 +487,8 @@ async def test_a_flood_of_pings_costs_no_memory() -> None:
         await settle()
         faulty.resume_sending()
         await settle()
-        # The first was with the writer already.
-        assert faulty.bytes_sent <= (32 + 1) * (125 + 6)
+        # As many again may have been with the writer already.
+        assert faulty.bytes_sent <= (32 + 32) * (125 + 6)
 
 
 async def test_a_cut_at_any_byte_is_a_defined_end() -> None:
@@ -507,7 +499,7 @@ async def test_a_cut_at_any_byte_is_a_defined_end() -> None:
         b"\x82\x7e\x01\x00" + bytes(256) + b"\x88\x05\x0f\xa1bye"
     )
     messages = ["hello", b"abcde", bytes(256)]
-    ends = [7, 22, 22 + 260, len(frames)]
+    ends = [7, 24, 24 + 260]
     for size in range(len(frames) + 1):
         stream, peer_stream = trio.testing.memory_stream_pair()
         faulty = FaultyStream(stream)
@@ -517,7 +509,7 @@ async def test_a_cut_at_any_byte_is_a_defined_end() -> None:
             taken = await take_until_closed(rig.connection)
             await rig.peer.aclose()
             await rig.connection.wait_closed()
-        assert taken == messages[: sum(size >= end for end in ends[:3])]
+        assert taken == messages[: sum(size >= end for end in ends)]
         assert get_code(rig.connection) == (4001 if size == len(frames) else 1006)
 
 
@@ -544,6 +536,7 @@ async def test_a_cut_at_any_byte_that_is_sent_is_a_defined_end(
             with suppress(ConnectionClosed):
                 for _ in range(10):
                     await rig.connection.send_message("hello")
+            await rig.connection.wait_closed()
             assert isinstance(rig.link.closing.cause, trio.BrokenResourceError)
             assert get_code(rig.connection) == 1006
             assert rig.connection.state is ConnectionState.CLOSED

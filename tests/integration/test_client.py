@@ -24,6 +24,7 @@ from trio_websocket import (
     InvalidHandshake,
     WebSocketConnection,
     WebSocketRequest,
+    client_ssl_context,
     connect_websocket,
     connect_websocket_url,
     open_websocket,
@@ -146,6 +147,16 @@ async def test_both_ends_are_known_before_and_after_the_close(server: Echo) -> N
     assert client.local is local
 
 
+async def test_a_context_that_verifies_nothing_connects_to_anybody(
+    server: Echo,
+) -> None:
+    # S-7
+    context = client_ssl_context(verify=False) if server.client_tls else None
+    async with open_websocket_url(server.url, context) as client:
+        await client.send_message("hello")
+        assert await client.get_message() == "hello"
+
+
 async def test_many_clients_are_served_at_the_same_time(server: Echo) -> None:
     async def converse(number: int) -> None:
         async with open_websocket_url(server.url, server.client_tls) as client:
@@ -157,7 +168,13 @@ async def test_many_clients_are_served_at_the_same_time(server: Echo) -> None:
             nursery.start_soon(converse, number)
 
 
-@pytest.mark.parametrize("kind", ["memory", "tls", "socket", "unix", "tls in memory"])
+UNIX = pytest.param(
+    "unix",
+    marks=pytest.mark.skipif(sys.platform == "win32", reason="they are TCP there"),
+)
+
+
+@pytest.mark.parametrize("kind", ["memory", "tls", "socket", UNIX, "tls in memory"])
 async def test_a_stream_of_any_kind_can_be_wrapped(
     kind: str,
     open_stream_pair: OpenStreamPair,
@@ -201,8 +218,6 @@ async def open_streams(
 ) -> AsyncGenerator[StreamPair]:
     match kind:
         case "unix":
-            if sys.platform == "win32":
-                pytest.skip("there are no Unix sockets")
             left, right = trio.socket.socketpair()
             yield trio.SocketStream(left), trio.SocketStream(right)
         case "tls in memory":

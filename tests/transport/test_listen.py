@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 from typing import cast
@@ -82,6 +83,27 @@ async def test_an_accepted_socket_can_be_written_without_waiting() -> None:
     accepted = await listener.accept()
     assert isinstance(prepare_accepted(accepted), SocketStream)
     await close(client, accepted, listener)
+
+
+async def test_a_peer_under_tls_that_has_vanished_is_noticed_too(
+    server_tls: ssl.SSLContext,
+) -> None:
+    [listener] = await open_listeners("127.0.0.1", 0, server_tls)
+    assert isinstance(listener, trio.SSLListener)
+    tls_listener = cast("trio.SSLListener[trio.SocketStream]", listener)
+    port = find_port(tls_listener.transport_listener)
+    client = await trio.open_tcp_stream("127.0.0.1", port)
+    accepted = await tls_listener.accept()
+    assert prepare_accepted(accepted) is accepted
+    sock = accepted.transport_stream.socket
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    await close(client, accepted, tls_listener)
+
+
+async def test_tls_in_memory_stays_as_it_is(server_tls: ssl.SSLContext) -> None:
+    stream, _ = trio.testing.memory_stream_pair()
+    tls_stream = trio.SSLStream(stream, server_tls, server_side=True)
+    assert prepare_accepted(tls_stream) is tls_stream
 
 
 async def test_any_other_accepted_stream_stays_as_it_is() -> None:

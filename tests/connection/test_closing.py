@@ -34,11 +34,6 @@ def build_streams() -> tuple[FaultyStream, trio.abc.Stream]:
     return FaultyStream(stream), peer_stream
 
 
-async def drain(rig: Rig) -> None:
-    """Read what the connection sends, so that it can go on."""
-    await rig.peer.receive_eof()
-
-
 # What each route leaves behind.
 
 
@@ -710,12 +705,22 @@ async def test_what_was_received_is_delivered_although_writing_has_failed(
 ) -> None:
     """Nobody takes messages meanwhile, so the Close behind them is found at the end."""
     async with open_rig(deaf_streams()) as rig:
-        await rig.peer.send_bytes(b"\x81\x01a\x81\x01b\x81\x01c\x88\x02\x0f\xa1")
+        await rig.peer.send_bytes(b"\x81\x01a" * 1000 + b"\x88\x02\x0f\xa1")
         await expect_closed(rig.connection, 4001)
         assert trio.current_time() == 1
-        assert [await rig.connection.get_message() for _ in range(3)] == ["a", "b", "c"]
+        assert [await rig.connection.get_message() for _ in range(1000)] == ["a"] * 1000
         with pytest.raises(ConnectionClosed):
             await rig.connection.get_message()
+
+
+async def test_a_message_over_the_limit_is_not_read_to_its_end_for_that(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    options = ConnectionOptions(max_message_size=100)
+    async with open_rig(deaf_streams(), options=options) as rig:
+        await rig.peer.send_bytes(b"\x81\x01a\x81\x65" + b"x" * 101 + b"\x88\x00")
+        await expect_closed(rig.connection, 1006)
+        assert await rig.connection.get_message() == "a"
 
 
 async def test_a_close_of_ours_when_writing_has_failed_takes_no_longer(

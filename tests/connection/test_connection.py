@@ -478,12 +478,15 @@ async def test_a_message_that_a_task_waits_for_is_wanted() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_violation_behind_an_unread_message_is_acted_on_in_a_block() -> None:
+@pytest.mark.parametrize("discard", [True, False])
+async def test_a_violation_behind_an_unread_message_is_acted_on_in_a_block(
+    *, discard: bool
+) -> None:
     async with open_rig() as rig:
         await rig.peer.send_text("unwanted")
         await rig.peer.send_frame(11)
         await settle()
-        async with rig.connection.cancel_on_close(discard=True):
+        async with rig.connection.cancel_on_close(discard=discard):
             await trio.Event().wait()
         assert (await rig.peer.receive_close())[0] == 1002
 
@@ -653,8 +656,8 @@ async def count_calls_between_turns() -> int:
 
         class Watcher(trio.abc.Instrument):
             def after_task_step(self, task: trio.lowlevel.Task) -> None:
-                if task is me:
-                    gaps.append(calls)
+                assert task is me, "no other task has anything to do"
+                gaps.append(calls)
 
         me = trio.lowlevel.current_task()
         watcher = Watcher()

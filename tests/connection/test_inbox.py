@@ -212,16 +212,11 @@ async def test_what_can_be_decoded_at_once_is_not_waited_for() -> None:
 
 
 async def test_nothing_is_decoded_while_a_message_is_at_hand() -> None:
-    refills = 0
-
-    def refill() -> None:
-        nonlocal refills
-        refills += 1
-
-    inbox = build_inbox(refill=refill)
+    refills: list[str] = []
+    inbox = build_inbox(refill=lambda: refills.append("too early"))
     inbox.put("a")
     await inbox.get()
-    assert refills == 0
+    assert not refills
 
 
 async def test_what_is_decoded_goes_to_the_task_that_waits_longest() -> None:

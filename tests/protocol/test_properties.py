@@ -332,7 +332,7 @@ def test_a_lane_makes_no_difference(
 
 
 @given(case=CASES, cuts=CUTS)
-@example((CLIENT, b"\x88\x00"), [])
+@example((CLIENT, b"\x01\x00\x80\x01a\x02\x00\x80\x01a\x89\x00\x8a\x00\x88\x00"), [])
 @example((CLIENT, b"\x83\x00"), [])
 @example((CLIENT, b"\x88\x02\x03\xf6"), [])
 @example((CLIENT, b"\x88\x03\x03\xf6\xff"), [])
@@ -425,7 +425,9 @@ class Talk(RuleBasedStateMachine):
     def greet(self) -> None:
         for side in ConnectionType:
             self.send_ping(side, b"hello")
+            self.send_message(side, "hello")
         for side in ConnectionType:
+            self.deliver(side, size=12, has_room=True)
             self.deliver(side, size=10_000, has_room=True)
             self.answer_ping(side)
 

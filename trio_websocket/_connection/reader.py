@@ -227,6 +227,8 @@ class Reader:
                 self._closing.receive(event)
             case ViolationFound():
                 self._stop(event)
+            case _:
+                raise AssertionError(event)
 
     def _add(self, piece: Piece) -> None:
         if self._inbox.is_closed:

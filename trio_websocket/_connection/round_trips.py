@@ -80,7 +80,5 @@ class RoundTrips:
             ping.settled.set()
 
     def _draw_payload(self) -> bytes:
-        payload = secrets.token_bytes(_RANDOM_PAYLOAD_SIZE)
-        while payload in self._pings:
-            payload = secrets.token_bytes(_RANDOM_PAYLOAD_SIZE)
-        return payload
+        draws = iter(lambda: secrets.token_bytes(_RANDOM_PAYLOAD_SIZE), None)
+        return next(payload for payload in draws if payload not in self._pings)

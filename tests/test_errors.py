@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from trio_websocket import _errors
+import trio_websocket._errors as errors
 from trio_websocket._close_reason import CloseReason
 from trio_websocket._errors import (
     ConnectionClosed,
@@ -86,7 +86,7 @@ def test_every_error_says_its_sentence(error: WebSocketError, sentence: str) -> 
 def test_the_table_holds_every_error_there_is() -> None:
     defined = {
         value
-        for value in vars(_errors).values()
+        for value in vars(errors).values()
         if isinstance(value, type) and issubclass(value, BaseException)
     }
     assert defined == {type(error) for error, _ in SENTENCES}

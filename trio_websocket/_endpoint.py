@@ -29,7 +29,9 @@ class Endpoint:
     """
 
     def __init__(self, address: str | int | bytes, port: int, is_ssl: bool) -> None:  # noqa: FBT001 - programs give it by position
-        self.address = ipaddress.ip_address(address)
+        self.address: ipaddress.IPv4Address | ipaddress.IPv6Address = (
+            ipaddress.ip_address(address)
+        )
         self.port = port
         self.is_ssl = is_ssl
 

@@ -269,13 +269,19 @@ def test_a_continuation_announces_its_size_too(
     side: ConnectionType, opcode: Opcode, nothing: str | bytes
 ) -> None:
     engine = make_engine(side)
+    some = "a" if opcode is TEXT else b"a"
+    stream = frame(side, CONTINUATION, b"a" * 3)
     assert feed(
         engine,
         frame(side, opcode, fin=False),
-        head(side, CONTINUATION, 70_000),
+        *(stream[:-3], stream[-3:-2], stream[-2:-1], stream[-1:]),
+        head(side, PING, 1),
     ) == [
         Piece(nothing, 0, 0, True, False),
-        Piece(nothing, 0, 70_000, True, False),
+        Piece(nothing, 0, 3, True, False),
+        Piece(some, 1, 2, False, False),
+        Piece(some, 1, 1, False, False),
+        Piece(some, 1, 0, False, True),
         Pause.DATA,
     ]
 
@@ -778,6 +784,27 @@ def test_a_flood_of_empty_fragments_ends_at_the_limit_with_little_memory() -> No
     assert 120_000 + count == 131_072
     # One chunk and its events; to keep 11,072 pieces would take more than 1 MB.
     assert peak < 600_000
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="memory is traced by CPython only"
+)
+def test_the_engine_keeps_nothing_of_what_it_has_decoded() -> None:
+    import tracemalloc  # noqa: PLC0415  # only CPython has it
+
+    in_one_go, one_by_one = make_engine(CLIENT), make_engine(CLIENT)
+    ping = frame(CLIENT, PING, bytes(125))
+    tracemalloc.start()
+    try:
+        feed(in_one_go, ping * 500 + ping[:1])
+        for _ in range(500):
+            # As it is when the next receive comes before the engine asks for it.
+            one_by_one.receive_data(bytes(bytearray(ping)))
+            assert ask(one_by_one) == PingReceived(bytes(125))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 20_000
 
 
 def test_a_message_of_65537_fragments_is_none_too_many() -> None:

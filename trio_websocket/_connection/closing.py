@@ -75,11 +75,11 @@ class Closing:
         self.sent: CloseReason | None = None
         self.received: CloseReason | None = None
         self.cause: BaseException | None = None
-        self.is_local = False
-        self.is_timed_out = False
-        self.is_dropping = False
-        self.scope = trio.CancelScope()
-        self.ended = trio.Event()
+        self.is_local: bool = False
+        self.is_timed_out: bool = False
+        self.is_dropping: bool = False
+        self.scope: trio.CancelScope = trio.CancelScope()
+        self.ended: trio.Event = trio.Event()
         self.dependents: set[trio.CancelScope] = set()
         self._name = name
         self._engine = engine

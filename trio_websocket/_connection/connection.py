@@ -380,7 +380,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
                 False ends the connection with 1008.
 
         """
-        with self._ignore_messages(discard=discard), trio.CancelScope() as scope:
+        scope = trio.CancelScope()
+        with self._ignore_messages(discard=discard), scope:
             self._closing.dependents.add(scope)
             if self._closing.reason is not None:
                 scope.cancel()
@@ -398,8 +399,11 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         try:
             await self._link.outbox.send(frame)
         except OutboxBroken:
-            await self._closing.ended.wait()
-            raise self._closing.error() from self._closing.cause
+            pass
+        else:
+            return
+        await self._closing.ended.wait()
+        raise self._closing.error() from self._closing.cause
 
     def _is_closed_in_order(self) -> bool:
         received = self._closing.received

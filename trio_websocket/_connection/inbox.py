@@ -68,7 +68,7 @@ class Inbox:
         self._tickets: deque[_Ticket] = deque()
         self._handed_over = 0
         self._on_unwanted: list[Callable[[], None]] = []
-        self.is_closed = False
+        self.is_closed: bool = False
 
     @property
     def has_room(self) -> bool:
@@ -115,7 +115,7 @@ class Inbox:
         else:
             self._messages.append(message)
 
-    async def get(self) -> Message:
+    async def get(self) -> Message:  # noqa: ASYNC910  # see turns
         """Take the oldest message; does not yield if one is at hand.
 
         Raises:
@@ -130,7 +130,7 @@ class Inbox:
         if self._messages:
             message = self._messages.popleft()
             self._on_taken()
-            return message
+            return message  # noqa: ASYNC910  # as above
         if self.is_closed:
             raise InboxClosed
         return await self._wait()

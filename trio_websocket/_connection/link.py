@@ -64,23 +64,23 @@ class Link:
         self.name = name
         self.stream = stream
         self.engine = engine
-        self.round_trips = RoundTrips()
-        self.closing = Closing(
+        self.round_trips: RoundTrips = RoundTrips()
+        self.closing: Closing = Closing(
             name, engine, disconnect_timeout=options.disconnect_timeout
         )
-        self.reader = Reader(
+        self.reader: Reader = Reader(
             stream,
             engine,
             self.closing,
             round_trips=self.round_trips,
             options=options,
         )
-        self.inbox = Inbox(
+        self.inbox: Inbox = Inbox(
             options.message_queue_size,
             refill=self.reader.refill,
             on_taken=self.reader.wake,
         )
-        self.outbox = Outbox(stream, self.closing.lose_writing)
+        self.outbox: Outbox = Outbox(stream, self.closing.lose_writing)
         self.reader.join(self.inbox, self.outbox)
         self.closing.join(
             self.inbox,
@@ -108,13 +108,13 @@ class Link:
                     await self.reader.finish()
                     await self.outbox.flush_without_waiting()
                 except trio.Cancelled:
-                    await self._say_farewell()
+                    await self._say_farewell()  # noqa: ASYNC102  # it has a shield
                     raise
                 finally:
                     self.outbox.close()
         finally:
             try:
-                await drop(self.stream)
+                await drop(self.stream)  # noqa: ASYNC102  # it has a shield
             finally:
                 self.closing.end()
 
@@ -130,9 +130,9 @@ class Link:
             await self.closing.ended.wait()
             raise self.closing.error() from self.closing.cause
 
-    async def _say_farewell(self) -> None:
+    async def _say_farewell(self) -> None:  # noqa: ASYNC910  # while being cancelled
         if self._farewell is None or self.closing.is_dropping:
-            return
+            return  # noqa: ASYNC910  # as above
         grace = self._farewell.grace
         deadline = self.closing.scope.deadline
         with trio.CancelScope(shield=True, deadline=deadline) as scope:
@@ -155,7 +155,9 @@ class Link:
             self.round_trips.abandon()
 
 
-async def start_link(nursery: trio.Nursery, link: Link) -> None:
+async def start_link(  # noqa: ASYNC910  # it cannot be cancelled half-way
+    nursery: trio.Nursery, link: Link
+) -> None:
     """Start a connection's task, or drop its stream if the nursery takes no more."""
     is_started = False
     try:
@@ -163,4 +165,4 @@ async def start_link(nursery: trio.Nursery, link: Link) -> None:
         is_started = True
     finally:
         if not is_started:
-            await drop(link.stream)
+            await drop(link.stream)  # noqa: ASYNC102  # it has a shield

@@ -121,7 +121,7 @@ class Outbox:
         if self._queue:
             self._start_writer(nursery)
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:  # noqa: ASYNC910  # see turns
         """Send bytes and return when they were handed to the stream.
 
         A call whose bytes the stream takes at once does not yield.
@@ -136,7 +136,7 @@ class Outbox:
         """
         rest = self._write_at_once(data)
         if not rest:
-            return
+            return  # noqa: ASYNC910  # as above
         entry = _Entry(rest)
         entry.is_started = len(rest) < len(data)
         self._append(entry)
@@ -180,12 +180,12 @@ class Outbox:
         elif on_written is not None:
             on_written()
 
-    async def flush(self) -> None:
+    async def flush(self) -> None:  # noqa: ASYNC910  # nothing may be there
         """Wait until nothing waits any more, or nothing can leave."""
         while not self.is_idle and not self._is_broken:
             await self._idle_waiters.park()
 
-    async def flush_without_waiting(self) -> None:
+    async def flush_without_waiting(self) -> None:  # noqa: ASYNC910  # as flush
         """Let leave what leaves without waiting for the network.
 
         Not a checkpoint for cancellation: this is for those who were just cancelled.
@@ -194,7 +194,7 @@ class Outbox:
         """
         for _ in range(_TURNS_WITHOUT_WAITING):
             if self.is_idle or self._is_broken:
-                return
+                return  # noqa: ASYNC910  # as above
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def close(self) -> None:
@@ -235,7 +235,9 @@ class Outbox:
         self._writer_scope = trio.CancelScope(shield=True)
         nursery.start_soon(self._write, self._writer_scope)
 
-    async def _write(self, scope: trio.CancelScope) -> None:
+    async def _write(  # noqa: ASYNC910  # what was to be written may be withdrawn
+        self, scope: trio.CancelScope
+    ) -> None:
         try:
             with scope:
                 while self._queue:

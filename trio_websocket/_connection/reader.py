@@ -113,7 +113,9 @@ class Reader:
         front of it are better delivered than lost.
         """
         self._is_finishing = True
-        while self._pump() is None:
+        while True:
+            if self._pump() is not None:
+                return  # noqa: ASYNC910  # often nothing is left
             await trio.lowlevel.checkpoint()
 
     def refill(self) -> None:
@@ -149,7 +151,7 @@ class Reader:
             data = await self._stream.receive_some(self._receive_size)
         except STREAM_ERRORS as error:
             self._closing.lose(error)
-            return False
+            return False  # noqa: ASYNC910  # the reader is done
         if not data:
             self._closing.lose(None)
             return False

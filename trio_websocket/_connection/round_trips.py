@@ -23,9 +23,9 @@ class Ping:
     __slots__ = ("payload", "round_trip", "settled")
 
     def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+        self.payload: bytes = payload
         self.round_trip: float | None = None
-        self.settled = trio.Event()
+        self.settled: trio.Event = trio.Event()
 
 
 class RoundTrips:

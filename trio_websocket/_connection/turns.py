@@ -32,7 +32,7 @@ class Turns:
         self._calls = 0
         self._bytes = 0
 
-    async def begin(self) -> None:
+    async def begin(self) -> None:  # noqa: ASYNC910  # that is the point
         """Look for a cancellation if it is time to, before anything is done."""
         self._calls += 1
         if self._calls > CALLS_PER_CHECKPOINT:

@@ -100,8 +100,8 @@ class Engine:
         self, connection: Connection, *, is_client: bool, lane: Lane | None = None
     ) -> None:
         self.is_client = is_client
-        self.state = ConnectionState.OPEN
-        self.is_over = False
+        self.state: ConnectionState = ConnectionState.OPEN
+        self.is_over: bool = False
         self._wsproto = connection
         self._lane = lane
         self._data = b""
@@ -252,17 +252,13 @@ class Engine:
         """Report the size of a frame of which no payload is here yet."""
         if self._is_frame_reported or self.is_over:
             return
-        match frame.opcode:
-            case Opcode.TEXT if self._message_kind is None:
-                kind = Opcode.TEXT
-            case Opcode.BINARY if self._message_kind is None:
-                kind = Opcode.BINARY
-            case Opcode.CONTINUATION if self._message_kind is not None:
-                kind = self._message_kind
+        match self._message_kind, frame.opcode:
+            case (None, Opcode.TEXT) | (Opcode.TEXT, Opcode.CONTINUATION):
+                self._report("", size=0, is_last=False)
+            case (None, Opcode.BINARY) | (Opcode.BINARY, Opcode.CONTINUATION):
+                self._report(b"", size=0, is_last=False)
             case _:
-                return
-        self._message_kind = kind
-        self._report("" if kind is Opcode.TEXT else b"", size=0, is_last=False)
+                pass  # a control frame, or one that does not fit the message
 
     def _feed(self, chunk: bytes, *, payload_size: int) -> None:
         """Give wsproto bytes of one frame and report what it makes of them."""

@@ -46,7 +46,7 @@ class ServerHandshake:
     """
 
     def __init__(self) -> None:
-        self.is_answered = False
+        self.is_answered: bool = False
         self.opened: Opened | None = None
         self._heads = HeadBuffer(REQUEST)
         self._request: UpgradeRequest | None = None

@@ -44,13 +44,15 @@ def test_a_whole_message_in_one_piece_is_that_piece(data: str | bytes) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 62, 63, 64, 65, 127, 128, 129, 1000])
 def test_any_number_of_pieces_are_joined_in_order(count: int) -> None:
+    assembler = Assembler(math.inf)
     texts = [f"{i}é," for i in range(count)]
     pieces = [first(text) for text in texts]
-    assert add_all(Assembler(math.inf), *pieces, last("")) == ["".join(texts)]
-    assert add_all(Assembler(math.inf), *pieces, last("x")) == ["".join(texts) + "x"]
+    assert add_all(assembler, *pieces, last("")) == ["".join(texts)]
+    assert add_all(assembler, *pieces, last("x")) == ["".join(texts) + "x"]
     parts = [text.encode() for text in texts]
     pieces = [first(part) for part in parts]
-    assert add_all(Assembler(math.inf), *pieces, last(b"")) == [b"".join(parts)]
+    assert add_all(assembler, *pieces, last(b"")) == [b"".join(parts)]
+    assert add_all(assembler, *pieces, last(b"x")) == [b"".join(parts) + b"x"]
 
 
 def test_text_stays_text_and_binary_stays_binary_when_nothing_is_in_it() -> None:

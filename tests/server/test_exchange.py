@@ -310,6 +310,25 @@ async def test_the_end_of_a_connection_is_told_from_that_of_another() -> None:
         assert not exchange.is_own_end(ValueError())
 
 
+async def test_an_end_in_the_words_of_trio_is_the_same_end() -> None:
+    async with open_connection_pair() as (client, _), trio.open_nursery() as nursery:
+        await client.aclose()
+        exchange, peer, _ = await make_exchange(nursery)
+        connection = await exchange.accept(None, [])
+        await peer.receive_head()
+        await peer.send_close()
+        with pytest.raises(trio.EndOfChannel) as own_end:
+            await connection.receive()
+        with pytest.raises(trio.BrokenResourceError) as own_break:
+            await connection.send("too late")
+        with pytest.raises(trio.ClosedResourceError) as other:
+            await client.receive()
+        assert exchange.is_own_end(own_end.value)
+        assert exchange.is_own_end(own_break.value)
+        assert not exchange.is_own_end(other.value)
+        assert not exchange.is_own_end(trio.BrokenResourceError())
+
+
 async def test_an_end_that_was_told_before_the_peer_closed_too_is_its_own() -> None:
     async with trio.open_nursery() as nursery:
         exchange, peer, _ = await make_exchange(nursery)

@@ -115,7 +115,7 @@ class Inbox:
         else:
             self._messages.append(message)
 
-    async def get(self) -> Message:  # noqa: ASYNC910  # see turns
+    async def get(self) -> Message:
         """Take the oldest message; does not yield if one is at hand.
 
         Raises:
@@ -130,7 +130,7 @@ class Inbox:
         if self._messages:
             message = self._messages.popleft()
             self._on_taken()
-            return message  # noqa: ASYNC910  # as above
+            return message  # noqa: ASYNC910  # see turns
         if self.is_closed:
             raise InboxClosed
         return await self._wait()

@@ -130,9 +130,9 @@ class Link:
             await self.closing.ended.wait()
             raise self.closing.error() from self.closing.cause
 
-    async def _say_farewell(self) -> None:  # noqa: ASYNC910  # while being cancelled
+    async def _say_farewell(self) -> None:
         if self._farewell is None or self.closing.is_dropping:
-            return  # noqa: ASYNC910  # as above
+            return  # noqa: ASYNC910  # nothing is to be said
         grace = self._farewell.grace
         deadline = self.closing.scope.deadline
         with trio.CancelScope(shield=True, deadline=deadline) as scope:

@@ -121,7 +121,7 @@ class Outbox:
         if self._queue:
             self._start_writer(nursery)
 
-    async def send(self, data: bytes) -> None:  # noqa: ASYNC910  # see turns
+    async def send(self, data: bytes) -> None:
         """Send bytes and return when they were handed to the stream.
 
         A call whose bytes the stream takes at once does not yield.
@@ -136,7 +136,7 @@ class Outbox:
         """
         rest = self._write_at_once(data)
         if not rest:
-            return  # noqa: ASYNC910  # as above
+            return  # noqa: ASYNC910  # see turns
         entry = _Entry(rest)
         entry.is_started = len(rest) < len(data)
         self._append(entry)

@@ -190,8 +190,7 @@ class Engine:
 
     def _begin_frame(self) -> Pause | None:
         """Feed what is here of a header, and of the payload behind it."""
-        end = self._start + MAX_HEADER_SIZE - len(self._head)
-        head = self._head + self._data[self._start : end]
+        head = self._head + self._data[self._start : self._start + MAX_HEADER_SIZE]
         frame = parse_header(head)
         if frame is None:
             chunk = self._take(len(head) - len(self._head))

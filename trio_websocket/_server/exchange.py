@@ -27,6 +27,13 @@ from .._protocol.server_handshake import Refusal, ServerHandshake
 from .._protocol.upgrade_request import UpgradeRequest
 from .._stream import STREAM_ERRORS, drop, end_sending, failing_to_open
 
+# What ``receive`` and ``send`` raise because of a ConnectionClosed.
+_IN_TRIOS_WORDS = (
+    trio.EndOfChannel,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+
 _LINGER_TIMEOUT = 1.0  # seconds: a client that is alive closes as soon as it has read
 
 
@@ -110,6 +117,8 @@ class Exchange:
 
     def is_own_end(self, error: BaseException) -> bool:
         """Whether an exception says that the connection here is closed."""
+        if isinstance(error, _IN_TRIOS_WORDS) and error.__cause__ is not None:
+            error = error.__cause__
         return self._link is not None and self._link.closing.has_raised(error)
 
 

@@ -262,6 +262,14 @@ async def test_aborting_leaves_unsaid_what_was_still_to_be_said(
         assert await rig.peer.receive_eof() == b""
 
 
+async def test_aborting_leaves_unsaid_what_could_have_been_said_at_once() -> None:
+    async with open_rig() as rig:
+        rig.link.closing.close(4000, "ours")
+        await rig.connection.abort()
+        assert rig.connection.close_sent is None
+        assert await rig.peer.receive_eof() == b""
+
+
 async def test_aborting_drops_what_nobody_has_taken() -> None:
     async with open_rig() as rig:
         await rig.peer.send_text("unread")
@@ -412,6 +420,25 @@ async def test_every_task_that_waits_is_woken_by_every_end(
         assert error.reason is not None
         assert error.reason.code == code
         assert isinstance(error.__cause__, cause or type(None))
+
+
+@pytest.mark.parametrize("name", ROUTES)
+async def test_a_ping_whose_pong_will_not_come_is_woken_by_every_end(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """S-74, T8, D-5, W9: the ping has left, unlike in the test before."""
+    route, code, _ = ROUTES[name]
+    stream, peer_stream = build_streams()
+    async with (
+        trio.open_nursery() as nursery,
+        open_rig((stream, peer_stream)) as rig,
+    ):
+        nursery.start_soon(expect_unanswered, rig.connection)
+        await rig.peer.receive_frame()
+        await route(rig, stream)
+        await rig.connection.wait_closed()
+    assert rig.connection.closed is not None
+    assert rig.connection.closed.code == code
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -908,6 +935,22 @@ async def test_what_the_peer_still_sends_while_we_close_is_passed_over(
             await settle()
         else:
             assert await rig.peer.receive_eof() == b""
+        assert spell(rig.connection.closed) == (4001, None)
+
+
+@ROLES
+async def test_closing_with_unread_messages_does_not_wait_for_anybody_to_take_them(
+    autojump_clock: trio.testing.MockClock, *, is_client: bool
+) -> None:
+    """W2: the reader had stopped, and goes on to find the peer's Close."""
+    async with open_rig(is_client=is_client) as rig:
+        for _ in range(5):
+            await rig.peer.send_text("unread")
+        await rig.peer.send_close(4001)
+        await settle()
+        assert rig.connection.closed is None
+        await rig.connection.aclose()
+        assert trio.current_time() == (1 if is_client else 0)
         assert spell(rig.connection.closed) == (4001, None)
 
 

@@ -286,6 +286,26 @@ async def test_a_reply_leaves_before_the_answer_to_a_close_behind(
             assert (await rig.peer.receive_close())[0] == 1000
 
 
+async def test_a_reply_leaves_first_also_when_it_is_the_turn_of_others() -> None:
+    """The 256th call lets others run with the message in its hand."""
+    calls = 0  # of this run of Trio, since the last turn of others
+
+    async def reply() -> None:
+        await rig.connection.send_message(await rig.connection.get_message())
+
+    for _ in range(10):  # which task runs first in a turn is a matter of chance
+        async with open_rig() as rig, trio.open_nursery() as nursery:
+            for _ in range(255 - calls):
+                await rig.connection.pong()
+                await rig.peer.receive_frame()
+            nursery.start_soon(reply)
+            await settle()
+            await rig.peer.send_bytes(b"\x81\x01a\x88\x02\x03\xe8")
+            assert (await rig.peer.receive_frame()).payload == b"a"
+            assert (await rig.peer.receive_close())[0] == 1000
+            calls = 1  # the reply
+
+
 @QUEUE_SIZES
 async def test_replies_leave_before_the_answer_to_a_violation_behind(
     open_stream_pair: OpenStreamPair, transport: str, queue_size: float

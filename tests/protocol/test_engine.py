@@ -831,8 +831,8 @@ def test_many_small_frames_in_one_receive_take_no_longer_than_one_by_one() -> No
         return time.perf_counter() - start
 
     one_by_one = measure(frames)
-    # To move the rest of the buffer for each frame would take 100 times as long.
-    assert measure([b"".join(frames)]) < 5 * one_by_one
+    # To move the rest of the buffer for each frame would take 50 times as long.
+    assert measure([b"".join(frames)]) < 10 * one_by_one
 
 
 # The lane.

@@ -306,6 +306,8 @@ def cut_all(stream: bytes) -> list[bytes]:
 
 
 @given(case=CASES, cuts=CUTS, rooms=ROOMS)
+@example((CLIENT, b"\x01\x01a\x80\x01b\x89\x00\x81\x02c"), [7], [False])
+@example((CLIENT, b"\x02\x01a\x83\x00"), [], [True])
 @example((CLIENT, b"\x88\x02\x03\xf6"), [], [False])
 @example((SERVER, b"\x88\x82abcd\x62\x94"), [], [False])
 def test_a_stream_comes_to_the_same_however_it_is_cut(
@@ -319,7 +321,10 @@ def test_a_stream_comes_to_the_same_however_it_is_cut(
 
 
 @given(case=CASES, cuts=CUTS)
-@example((CLIENT, b"\x81\x01\xff"), [])
+@example((CLIENT, b"\x81\x01a\xc1\x01a"), [])
+@example((CLIENT, b"\x82\x01a\x81\x01\xff"), [])
+@example((CLIENT, b"\x81\x80abcd"), [])
+@example((SERVER, b"\x81\x81abcd\x00"), [])
 def test_a_lane_makes_no_difference(
     case: tuple[ConnectionType, bytes], cuts: list[int]
 ) -> None:

@@ -354,6 +354,9 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
     async def abort(self) -> None:
         """Drop the stream without a word; the peer sees 1006.
 
+        What was still to be sent is not sent, and nothing is delivered any more. For
+        :meth:`receive`, :meth:`send` and loops it is a close of our own.
+
         Cancellation:
             The stream is dropped all the same.
 

@@ -68,17 +68,15 @@ class OutboxBroken(Exception):
 class _Entry:
     """Bytes that wait, and what waits for them."""
 
-    __slots__ = ("data", "is_done", "is_pong", "is_started", "on_written", "task")
+    __slots__ = ("data", "is_done", "is_started", "on_written", "task")
 
     def __init__(
         self,
         data: bytes | memoryview,
         *,
-        is_pong: bool = False,
         on_written: Callable[[], None] | None = None,
     ) -> None:
         self.data = data
-        self.is_pong = is_pong
         self.is_started = False
         self.is_done = False
         self.on_written = on_written
@@ -101,6 +99,7 @@ class Outbox:
         self._on_broken = on_broken
         self._nursery: trio.Nursery | None = None
         self._queue: deque[_Entry] = deque()
+        self._pongs: deque[_Entry] = deque()  # those in the queue that may be dropped
         self._writer_scope: trio.CancelScope | None = None
         self._is_broken = False
         self._idle_waiters = trio.lowlevel.ParkingLot()
@@ -172,11 +171,12 @@ class Outbox:
         except OutboxBroken:
             return
         if rest:
-            entry = _Entry(rest, is_pong=is_pong, on_written=on_written)
+            entry = _Entry(rest, on_written=on_written)
             entry.is_started = len(rest) < len(data)
             self._append(entry)
-            if is_pong:
-                self._drop_old_pongs()
+            if is_pong and not entry.is_started:
+                self._pongs.append(entry)
+                self._drop_old_pong()
         elif on_written is not None:
             on_written()
 
@@ -225,11 +225,9 @@ class Outbox:
         if self._nursery is not None and self._writer_scope is None:
             self._start_writer(self._nursery)
 
-    def _drop_old_pongs(self) -> None:
-        pongs = [entry for entry in self._queue if entry.is_pong]
-        for entry in pongs[:-MAX_WAITING_PONGS]:
-            if not entry.is_started:
-                self._queue.remove(entry)
+    def _drop_old_pong(self) -> None:
+        if len(self._pongs) > MAX_WAITING_PONGS:
+            self._queue.remove(self._pongs.popleft())
 
     def _start_writer(self, nursery: trio.Nursery) -> None:
         self._writer_scope = trio.CancelScope(shield=True)
@@ -256,6 +254,8 @@ class Outbox:
             size += len(batch[-1].data)
         for entry in batch:
             entry.is_started = True
+            if self._pongs and entry is self._pongs[0]:
+                self._pongs.popleft()
         return batch
 
     async def _write_batch(self, batch: list[_Entry]) -> None:

@@ -184,7 +184,7 @@ class Reader:
         if self._violation is not None:
             return self._judge_violation(self._violation)
         if self._too_big is not None:
-            return self._judge_size(*self._too_big, is_asked=is_asked)
+            return self._judge_size(*self._too_big)
         return None
 
     def _judge_violation(self, violation: ViolationFound) -> Pause | None:
@@ -194,16 +194,14 @@ class Reader:
         self._closing.fail(violation)
         return None
 
-    def _judge_size(
-        self, error: MessageTooBig, piece: Piece, *, is_asked: bool
-    ) -> Pause | None:
+    def _judge_size(self, error: MessageTooBig, piece: Piece) -> Pause | None:
         """Decide what to do about a message over the limit."""
         if self._inbox.is_unwanted:
             self._too_big = None
             self._assembler = Assembler(self._max_size)
             self._is_skipping = not piece.is_last
             self._inbox.turn_away()
-        elif self._inbox.is_unread or not (is_asked or self._inbox.has_waiters):
+        elif not self._inbox.has_waiters:
             return Pause.ROOM
         else:
             self.refuse(_MESSAGE_TOO_BIG, error.problem)

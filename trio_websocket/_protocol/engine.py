@@ -26,7 +26,7 @@ The rules that keep this true:
   then, and its state may still say OPEN. What arrives later is dropped.
 
 Received bytes are never moved for the sake of the frames in them: ``_start`` walks
-through ``_data``, and what it has passed is let go when more is asked for.
+through ``_data``, and what it has passed is let go before more comes.
 
 The engine does not know about sockets, time, limits or who waits for a message. Its
 events are asked for one at a time, because what is done about one (a message that finds

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,7 +19,8 @@ from trio_websocket._transport.tls import wrap_client
 
 # A slow machine is no failure; the time limit of a test is pytest's.
 hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
 OpenStreamPair = Callable[[str], AbstractAsyncContextManager[StreamPair]]
@@ -60,6 +62,17 @@ def transport(request: pytest.FixtureRequest) -> str:
     kind = request.param
     assert isinstance(kind, str)
     return kind
+
+
+@pytest.fixture
+def ctrl_c() -> Generator[None]:
+    """Have Ctrl-C do what it does in a terminal, here and in new processes.
+
+    A shell starts what runs in the background with SIGINT ignored.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

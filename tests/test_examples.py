@@ -140,6 +140,7 @@ async def test_the_echo_client_says_why_there_is_no_connection() -> None:
 
 
 @posix_only
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_the_echo_server_and_its_clients_are_told(
     number: signal.Signals,
@@ -158,6 +159,7 @@ async def test_a_signal_ends_the_echo_server_and_its_clients_are_told(
 
 
 @posix_only
+@pytest.mark.usefixtures("ctrl_c")
 async def test_a_signal_ends_the_echo_server_that_nobody_has_visited() -> None:
     async with open_server(ECHO_SERVER, "--port", "0") as server:
         ending = await server.end(signal.SIGINT)

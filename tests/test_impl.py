@@ -80,6 +80,23 @@ def test_a_url_can_be_split(url: str, parts: tuple[str, int, str, bool]) -> None
     assert split(url, None) == parts
 
 
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("wss://h", ("h", 80, "/", False)),
+        ("wss://h/p?q", ("h", 80, "/p?q", False)),
+        ("wss://h:443", ("h", 443, "/", False)),
+        ("wss://h:8000/x", ("h", 8000, "/x", False)),
+        ("wss://[::1]", ("::1", 80, "/", False)),
+    ],
+)
+def test_a_secure_url_without_tls_has_the_port_of_a_plain_one(
+    url: str, parts: tuple[str, int, str, bool]
+) -> None:
+    split = getattr(_impl, "_url_to_host")  # noqa: B009  # private by its name only
+    assert split(url, False) == parts
+
+
 def test_a_bad_url_cannot_be_split() -> None:
     with pytest.raises(InvalidURL):
         _impl.split_url("http://h", None)

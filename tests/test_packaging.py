@@ -1,12 +1,19 @@
+"""What is installed, and what comes along with it (S-30, T-53)."""
+
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from email import message_from_bytes
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from trio_websocket._version import __version__
 
@@ -14,6 +21,10 @@ ROOT = Path(__file__).parents[1]
 BUILD = (
     "import sys; from setuptools.build_meta import build_wheel; "
     "build_wheel(sys.argv[1])"
+)
+IMPORT = (
+    "import sys; before = set(sys.modules); import trio_websocket; "
+    "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
 )
 
 
@@ -28,6 +39,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-c", BUILD, target], cwd=source, check=True)
     [found] = target.glob("*.whl")
+    return found
+
+
+def find_distributions(*names: str) -> set[str]:
+    """Find what comes along with these distributions here, themselves included."""
+    found: set[str] = set()
+    waiting = [canonicalize_name(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for line in metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(canonicalize_name(requirement.name))
     return found
 
 
@@ -52,3 +79,30 @@ def test_a_wheel_holds_every_module(wheel: Path) -> None:
         for path in (ROOT / "trio_websocket").rglob("*.py")
     }
     assert modules <= names
+
+
+def test_a_wheel_requires_what_is_declared_and_nothing_else(wheel: Path) -> None:
+    # S-30
+    archive = zipfile.ZipFile(wheel)
+    [name] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+    required = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert "optional-dependencies" not in project
+    assert {str(Requirement(line)) for line in required} == {
+        str(Requirement(line)) for line in project["dependencies"]
+    }
+
+
+def test_what_is_imported_comes_along_with_trio_and_wsproto() -> None:
+    # S-30
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], capture_output=True, check=True, text=True
+    )
+    owners = metadata.packages_distributions()
+    others = set(done.stdout.split()) - sys.stdlib_module_names - {"trio_websocket"}
+    imported = {
+        canonicalize_name(owner)
+        for package in others
+        for owner in owners.get(package, [package])
+    }
+    assert {"trio", "wsproto"} <= imported <= find_distributions("trio", "wsproto")

@@ -154,4 +154,4 @@ async def test_a_broken_stream_that_cannot_be_ended_is_only_logged(
         await drop(ours)
         await end_sending(ours)
     [message] = caplog.messages
-    assert message.startswith("ending <SocketStream over ")
+    assert message.startswith("nobody hears the end of a stream: ")

@@ -37,3 +37,5 @@ from ._transport.tls import (
     server_ssl_context as server_ssl_context,
 )
 from ._version import __version__ as __version__
+
+del annotations  # so that "import *" gives the public names and nothing else

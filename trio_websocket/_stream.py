@@ -41,19 +41,28 @@ async def drop(stream: trio.abc.AsyncResource) -> None:  # noqa: ASYNC910  # as 
             logger.debug("closing %r: %r", stream, error)
 
 
-async def end_sending(stream: trio.abc.Stream) -> None:  # noqa: ASYNC910  # broken: at once
+async def end_sending(stream: trio.abc.Stream) -> None:
     """Say that nothing more will be sent, if there is a way to say it.
 
-    TLS cannot be closed on one side, but the stream that carries it may be. Nothing
-    happens if the stream is broken: who would hear it is gone.
+    TLS cannot be closed on one side, but the socket that carries it may be. That is
+    done to the socket itself: whoever receives in TLS may have to send at any moment,
+    and Trio's streams let only one task do so. Nothing happens if the stream is broken:
+    who would hear it is gone.
     """
+    try:
+        if isinstance(stream, trio.SSLStream):
+            _shut_down(cast("trio.SSLStream[trio.abc.Stream]", stream))
+        elif isinstance(stream, trio.abc.HalfCloseableStream):
+            await stream.send_eof()
+    except STREAM_ERRORS as error:
+        logger.debug("nobody hears the end of a stream: %r", error)
+    await trio.lowlevel.checkpoint()
+
+
+def _shut_down(stream: trio.abc.Stream) -> None:
     inner = stream
     while isinstance(inner, trio.SSLStream):
         inner = cast("trio.SSLStream[trio.abc.Stream]", inner).transport_stream
-    if not isinstance(inner, trio.abc.HalfCloseableStream):
-        await trio.lowlevel.checkpoint()
-        return
-    try:
-        await inner.send_eof()
-    except STREAM_ERRORS as error:
-        logger.debug("ending %r: %r", stream, error)
+    sock: object = getattr(inner, "socket", None)
+    if isinstance(sock, trio.socket.SocketType):
+        sock.shutdown(trio.socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""How a block of `open_websocket` is left (compat.md 4.8)."""
+"""How a block of `open_websocket` is left (T-51, compat.md 4.8)."""
 
 from __future__ import annotations
 
@@ -213,6 +213,7 @@ def test_an_exception_is_bare_without_strict_groups_too(serve_raw: ServeRaw) -> 
     assert trio.run(main, strict_exception_groups=False) is error
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_the_block_comes_out_bare(serve_raw: ServeRaw) -> None:
     async def main() -> tuple[int | None, str] | None:
         async with run_server(serve_raw) as server:
@@ -224,6 +225,7 @@ def test_ctrl_c_in_the_block_comes_out_bare(serve_raw: ServeRaw) -> None:
     assert trio.run(main) == (1000, "")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_it_waits_for_the_answer_comes_out_bare(
     serve_raw: ServeRaw,
 ) -> None:

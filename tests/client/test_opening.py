@@ -367,9 +367,11 @@ async def test_a_rejection_whose_body_comes_too_slowly_is_still_a_rejection(
         await peer.send_bytes(head + b"slow")
         await trio.testing.wait_all_tasks_blocked(0.01)
         mock_clock.jump(60)
+        await trio.sleep_forever()  # the end of the stream would end the body too
 
     async with serve_raw(serve) as port:
         error = await fail_to_open(port)
+    assert trio.current_time() == 60
     assert isinstance(error, ConnectionRejected)
     assert error.status_code == 503
     assert error.body == b"slow"

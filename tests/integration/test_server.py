@@ -660,6 +660,7 @@ async def receive_line(stream: trio.abc.ReceiveStream) -> bytes:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no SIGINT for one process here")
+@pytest.mark.usefixtures("ctrl_c")
 async def test_a_program_that_is_interrupted_says_1001_to_every_client() -> None:
     # S-40
     process = await trio.lowlevel.open_process(

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from trio_websocket._protocol.http_head import (
+    MAX_HEAD_LINES,
     MAX_HEAD_SIZE,
     BadHead,
     HeadBuffer,
@@ -111,6 +112,16 @@ def build_head(size: int) -> bytes:
 def test_a_head_of_the_largest_size_is_taken(step: int) -> None:
     head = build_head(MAX_HEAD_SIZE)
     assert take_in_steps(HeadBuffer(SYNTAX), head, step) == head
+
+
+@pytest.mark.parametrize("step", [1, 1 << 20])
+def test_a_head_of_too_many_lines_is_refused(step: int) -> None:
+    lines = b"go\r\n" + b"a:b\r\n" * (MAX_HEAD_LINES - 2) + b"\r\n"
+    assert take_in_steps(HeadBuffer(SYNTAX), lines, step) == lines
+    with pytest.raises(BadHead) as caught:
+        take_in_steps(HeadBuffer(SYNTAX), b"go\r\na:b\r\n" + lines[4:], step)
+    assert caught.value.status_code == 431
+    assert caught.value.problem == "the note has more than 128 lines"
 
 
 @pytest.mark.parametrize("step", [1, 1000, 1 << 20])

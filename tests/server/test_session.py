@@ -767,3 +767,63 @@ async def test_the_handler_and_its_connection_end_together(
         assert await peer.receive_close() == (1000, "")
         await peer.send_close()
         assert await peer.receive_eof() == b""
+
+
+class StrangeStream(trio.abc.Stream):
+    """A stream that raises what no stream should, once it has passed some bytes."""
+
+    def __init__(self, stream: trio.abc.Stream, receives: int) -> None:
+        self._stream = stream
+        self._receives = receives
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if not self._receives:
+            raise trio.BusyResourceError("the stream is broken in a way of its own")
+        self._receives -= 1
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def wait_for_the_end(request: WebSocketRequest) -> None:
+    connection = await request.accept()
+    with pytest.raises(ConnectionClosed) as caught:
+        await connection.get_message()
+    assert isinstance(caught.value.__cause__, trio.BusyResourceError)
+    await connection.wait_closed()
+
+
+@pytest.mark.parametrize("receives", [0, 1])
+async def test_a_strange_stream_ends_its_own_connection_only(
+    receives: int, caplog: pytest.LogCaptureFixture, autojump_clock: Clock
+) -> None:
+    async with open_server(wait_for_the_end) as listener:
+        ours, theirs = trio.testing.memory_stream_pair()
+        listener.offer(StrangeStream(theirs, receives))
+        await ours.send_all(REQUEST)
+        while await ours.receive_some():
+            pass
+        await trio.testing.wait_all_tasks_blocked()
+        leaves = find_leaves(take_error(caplog))
+        assert [type(leaf) for leaf in leaves] == [trio.BusyResourceError]
+        await check_open(listener)
+
+
+async def test_a_strange_stream_that_fails_while_the_server_is_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture, autojump_clock: Clock
+) -> None:
+    async with open_server(wait_for_the_end) as listener:
+        ours, theirs = trio.testing.memory_stream_pair()
+        stream = FaultyStream(theirs)
+        listener.offer(StrangeStream(stream, 2))
+        await ours.send_all(REQUEST)
+        await trio.testing.wait_all_tasks_blocked()
+    [error] = find_leaves(take_error(caplog))
+    assert isinstance(error, trio.BusyResourceError)

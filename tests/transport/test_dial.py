@@ -3,9 +3,10 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import pytest
 import trio
@@ -14,8 +15,15 @@ import trustme
 
 from trio_websocket._errors import ConnectionFailed
 from trio_websocket._transport.dial import build_target, dial, start_tls
+from trio_websocket._transport.socket_stream import SocketStream
 from trio_websocket._transport.tls import client_ssl_context
 from trio_websocket.testing import FaultyStream
+
+posix_only = pytest.mark.skipif(
+    sys.platform == "win32", reason="sockets are no files there, so none is wrapped"
+)
+NAMES = ("TCP_KEEPIDLE", "TCP_KEEPALIVE")  # Linux; macOS
+KEEPALIVE_DELAY = next(getattr(socket, name) for name in NAMES if hasattr(socket, name))
 
 V4Address = tuple[
     Literal[socket.AddressFamily.AF_INET],
@@ -77,6 +85,15 @@ def install(**addresses: list[str]) -> Resolver:
     return resolver
 
 
+def check_prepared(stream: trio.abc.Stream) -> SocketStream:
+    """Check that a stream is one over a socket that was set up."""
+    assert isinstance(stream, SocketStream)
+    sock = stream.socket
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, KEEPALIVE_DELAY) == 60
+    return stream
+
+
 @asynccontextmanager
 async def listen() -> AsyncGenerator[tuple[trio.SocketListener, int]]:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -112,6 +129,40 @@ async def test_a_stream_to_the_port_is_opened() -> None:
         async with stream, accepted:
             await stream.send_all(b"hello")
             assert await accepted.receive_some() == b"hello"
+
+
+@posix_only
+async def test_a_socket_that_was_dialled_is_set_up() -> None:
+    async with listen() as (listener, port):
+        stream = check_prepared(await dial("127.0.0.1", port, None))
+        accepted = await listener.accept()
+        async with stream, accepted:
+            with trio.testing.assert_no_checkpoints():
+                assert stream.write_now(b"hello") == 5
+            assert await accepted.receive_some() == b"hello"
+
+
+@posix_only
+async def test_a_socket_that_was_dialled_is_set_up_beneath_tls_too(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    has_shaken_hands = trio.Event()
+
+    async def serve(listener: trio.SocketListener) -> None:
+        async with await listener.accept() as accepted:
+            await trio.SSLStream(accepted, server_tls, server_side=True).do_handshake()
+            has_shaken_hands.set()
+            assert await accepted.receive_some() == b"past TLS"
+
+    async with listen() as (listener, port), trio.open_nursery() as nursery:
+        nursery.start_soon(serve, listener)
+        stream = await dial("127.0.0.1", port, client_tls)
+        assert isinstance(stream, trio.SSLStream)
+        tls_stream = cast("trio.SSLStream[trio.abc.Stream]", stream)
+        async with check_prepared(tls_stream.transport_stream) as inner:
+            await has_shaken_hands.wait()
+            with trio.testing.assert_no_checkpoints():
+                assert inner.write_now(b"past TLS") == 8
 
 
 async def test_a_refused_port_tells_the_number_of_the_system() -> None:

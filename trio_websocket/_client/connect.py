@@ -21,6 +21,7 @@ from typing import TypedDict, Unpack
 
 import trio
 
+from .._connection.closing import STREAM_END_TIMEOUT
 from .._connection.connection import WebSocketConnection, make_connection
 from .._connection.link import Farewell, start_link
 from .._errors import DisconnectionTimeout
@@ -126,6 +127,8 @@ async def open_websocket(
     def close(error: BaseException | None) -> None:
         code = _GOING_AWAY if _is_cancellation(error) else _NORMAL_CLOSURE
         link.closing.close(code, None)
+        if error is not None and not isinstance(error, Exception):
+            link.closing.limit(STREAM_END_TIMEOUT)  # Ctrl-C must not feel broken
 
     async with open_bare_nursery(close) as nursery:
         nursery.start_soon(link.run)
@@ -353,9 +356,13 @@ async def wrap_client_stream(
 
 
 def split_url(
-    url: object, ssl_context: ssl.SSLContext | None
+    url: object,
+    ssl_context: ssl.SSLContext | bool | None,  # noqa: FBT001  # as old programs call it
 ) -> tuple[str, int, str, bool | ssl.SSLContext]:
     """Split a URL into what ``open_websocket`` takes: host, port, resource, use_ssl.
+
+    Programs written for trio-websocket 0.12.2 may give a bool as the context of a
+    ``wss:`` URL; False means no TLS, and then the default port is that of ``ws:``.
 
     Raises:
         InvalidURL: If it is not the URL of a WebSocket.
@@ -368,6 +375,8 @@ def split_url(
     if not parsed.is_secure:
         msg = "SSL context must be None for ws: URL scheme"
         raise ValueError(msg)
+    if ssl_context is False:
+        parsed = parse_url(f"ws:{str(url).partition(':')[2]}")
     return parsed.host, parsed.port, parsed.resource, ssl_context
 
 

@@ -62,6 +62,7 @@ class Closing:
         received: The Close that the peer sent, if it did.
         cause: The exception that broke the connection, if one did.
         is_local: Whether we closed first, in order or by ``abort``.
+        is_ours: Whether we closed at all, first or after the peer.
         is_timed_out: Whether we closed and the peer let the deadline pass without its
             Close. It is decided when the connection has ended.
         is_dropping: Whether the stream is to be dropped without waiting for anything.
@@ -76,6 +77,7 @@ class Closing:
         self.received: CloseReason | None = None
         self.cause: BaseException | None = None
         self.is_local: bool = False
+        self.is_ours: bool = False
         self.is_timed_out: bool = False
         self.is_dropping: bool = False
         self.scope: trio.CancelScope = trio.CancelScope()
@@ -136,6 +138,7 @@ class Closing:
 
         """
         wire_code, wire_reason = check_close(code, reason)
+        self.is_ours = True
         if self.reason is not None:
             return
         self.is_local = True
@@ -199,6 +202,7 @@ class Closing:
 
     def abort(self) -> None:
         """Drop the stream without a word, not even one that was to be said before."""
+        self.is_ours = True
         self.is_local = self.is_local or self.reason is None
         self._inbox.close(discard=True)
         self._outbox.close()

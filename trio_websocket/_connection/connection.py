@@ -24,6 +24,7 @@ from .turns import find_turns
 _NORMAL_CLOSURE = 1000
 _GOING_AWAY = 1001
 _POLICY_VIOLATION = 1008
+_MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
 _ORDERLY_CODES = (_NORMAL_CLOSURE, _GOING_AWAY)
 
 
@@ -40,8 +41,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     Every method may be called by many tasks at the same time. Calls that wait for
     nothing may return without a turn of the scheduler: cancellation is looked at by at
-    least every 16th such call, and a full checkpoint is taken after 256 messages or 256
-    KiB. :meth:`receive`, :meth:`send` and :meth:`aclose` are always checkpoints.
+    least every 16th such call, and other tasks run after 256 such calls or 256 KiB.
+    :meth:`receive`, :meth:`send` and :meth:`aclose` are always checkpoints.
 
     Attributes of your own may be set on a connection.
 
@@ -111,7 +112,11 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     @property
     def state(self) -> ConnectionState:
-        """How far the connection is on its way from open to closed."""
+        """How far the connection is on its way from open to closed.
+
+        It becomes ``CLOSED`` when the stream was dropped, a moment after :attr:`closed`
+        is set.
+        """
         return self._engine.state
 
     @property
@@ -143,6 +148,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     # Messages.
 
+    @trio.lowlevel.enable_ki_protection
     async def get_message(self) -> str | bytes:
         """Take the next message: str if it was text, bytes if it was binary.
 
@@ -165,10 +171,11 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             message = await self._link.inbox.get()
         except InboxClosed:
             raise self._closing.error() from self._closing.cause
-        if self._turns.is_used_up(len(message)):
+        if self._turns.is_used_up(measure_message(message)):
             await self._link.inbox.let_others_run()
         return message
 
+    @trio.lowlevel.enable_ki_protection
     async def send_message(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a message: text for a str, binary for anything bytes-like.
 
@@ -189,17 +196,18 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         """
         await self._turns.begin()
         self._check_open()
-        content = check_message(message)
-        await self._send(self._engine.send_message(content))
-        if self._turns.is_used_up(len(content)):
+        frame = self._engine.send_message(check_message(message, ValueError))
+        await self._send(frame)
+        if self._turns.is_used_up(len(frame)):
             await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     async def receive(self) -> str | bytes:
         """Take the next message, in the manner of :class:`trio.abc.ReceiveChannel`.
 
         Raises:
             trio.EndOfChannel: If the peer closed with 1000 or 1001.
-            trio.ClosedResourceError: If we closed.
+            trio.ClosedResourceError: If we closed, be it after the peer.
             trio.BrokenResourceError: If the connection ended in any other way; the
                 cause is the :exc:`ConnectionClosed`.
 
@@ -214,7 +222,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             message = await self.get_message()
         except ConnectionClosed as closed:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            if self._closing.is_local:
+            if self._closing.is_ours:
                 raise trio.ClosedResourceError from closed
             if self._is_closed_in_order():
                 raise trio.EndOfChannel from closed
@@ -222,6 +230,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         await self._link.inbox.let_others_run()
         return message
 
+    @trio.lowlevel.enable_ki_protection
     async def send(self, value: str | bytes) -> None:
         """Send a message, in the manner of :class:`trio.abc.SendChannel`.
 
@@ -229,7 +238,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             trio.ClosedResourceError: If we closed.
             trio.BrokenResourceError: If the connection ended in any other way; the
                 cause is the :exc:`ConnectionClosed`.
-            ValueError: As in :meth:`send_message`.
+            TypeError: If the message is of another type.
+            ValueError: If it is text that cannot be encoded as UTF-8.
 
         Cancellation:
             As in :meth:`send_message`. Always a checkpoint.
@@ -237,10 +247,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         """
         await trio.lowlevel.checkpoint_if_cancelled()  # and the other half behind it
         try:
-            await self.send_message(value)
+            await self.send_message(check_message(value, TypeError))
         except ConnectionClosed as closed:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            if self._closing.is_local:
+            if self._closing.is_ours:
                 raise trio.ClosedResourceError from closed
             raise trio.BrokenResourceError from closed
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -255,6 +265,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     # Pings.
 
+    @trio.lowlevel.enable_ki_protection
     async def ping(self, payload: bytes | None = None) -> float:
         """Send a ping and wait for its pong (RFC 6455 section 5.5.2).
 
@@ -276,6 +287,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             The ping may have been sent. Its payload may be used again.
 
         """
+        await self._turns.begin()
         self._check_open()
         ping = self._link.round_trips.begin(payload)
         try:
@@ -287,6 +299,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             raise self._closing.error() from self._closing.cause
         return ping.round_trip
 
+    @trio.lowlevel.enable_ki_protection
     async def pong(self, payload: bytes | None = None) -> None:
         """Send a pong that nobody asked for, a sign of life (RFC 6455 section 5.5.3).
 
@@ -314,6 +327,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     # The end.
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(
         self, code: int | None = _NORMAL_CLOSURE, reason: str | None = None
     ) -> None:
@@ -351,6 +365,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         finally:
             self._closing.drop()  # needed only if this was cancelled
 
+    @trio.lowlevel.enable_ki_protection
     async def abort(self) -> None:
         """Drop the stream without a word; the peer sees 1006.
 
@@ -443,13 +458,19 @@ def make_connection(
     return WebSocketConnection(link, opened, path=path), link
 
 
-def check_message(message: object) -> str | bytes:
-    """Return text as it is and anything bytes-like as bytes."""
+def measure_message(message: str | bytes) -> int:
+    """Tell how many bytes a message has, at most: of text nobody has counted them."""
+    is_exact = isinstance(message, bytes) or message.isascii()
+    return len(message) if is_exact else _MAX_BYTES_PER_CHARACTER * len(message)
+
+
+def check_message(message: object, error: type[TypeError | ValueError]) -> str | bytes:
+    """Return text as it is and anything bytes-like as bytes; else raise an error."""
     if isinstance(message, str | bytes):
         return message
     if isinstance(message, bytearray):
         return bytes(message)
     if isinstance(message, memoryview):
         return cast("memoryview[int]", message).tobytes()
-    msg = f"a message must be str or bytes-like, not {type(message).__name__}"
-    raise ValueError(msg)
+    kinds = "str, bytes, bytearray or memoryview"
+    raise error(f"a message must be {kinds}, not {type(message).__name__}")

@@ -14,10 +14,15 @@ over. What the peer still hears is the ``farewell``: nothing, a Close frame if t
 be written without waiting, or a Close frame and some time for the answer. The reader
 starts again for that, under a shield with a deadline; it lost nothing when it was
 cancelled.
+
+Ctrl-C does not strike in here, nor in the calls of a connection: Python would raise it
+between any two steps, with a task in a queue that does not sleep yet. Trio delivers it
+where the program waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -91,6 +96,7 @@ class Link:
         self._nursery: trio.Nursery | None = None
         self._farewell = farewell
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Run the connection until it has ended and its stream was dropped.
 
@@ -107,6 +113,9 @@ class Link:
                         await self.reader.run()
                     await self.reader.finish()
                     await self.outbox.flush_without_waiting()
+                except Exception as error:
+                    self.closing.lose(error)
+                    raise
                 except trio.Cancelled:
                     await self._say_farewell()  # noqa: ASYNC102  # it has a shield
                     raise
@@ -118,6 +127,7 @@ class Link:
             finally:
                 self.closing.end()
 
+    @trio.lowlevel.enable_ki_protection
     async def flush(self) -> None:
         """Wait until everything that was posted was handed to the stream.
 
@@ -156,12 +166,21 @@ class Link:
 
 
 async def start_link(  # noqa: ASYNC910  # it cannot be cancelled half-way
-    nursery: trio.Nursery, link: Link
+    nursery: trio.Nursery,
+    link: Link,
+    run: Callable[[Link], Awaitable[object]] = Link.run,
 ) -> None:
-    """Start a connection's task, or drop its stream if the nursery takes no more."""
+    """Start a connection's task, or drop its stream if the nursery takes no more.
+
+    Args:
+        nursery: Where the task lives.
+        link: The connection.
+        run: What the task does: run the link, and perhaps look at how that ended.
+
+    """
     is_started = False
     try:
-        nursery.start_soon(link.run)
+        nursery.start_soon(run, link)
         is_started = True
     finally:
         if not is_started:

@@ -233,6 +233,7 @@ class Outbox:
         self._writer_scope = trio.CancelScope(shield=True)
         nursery.start_soon(self._write, self._writer_scope)
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(  # noqa: ASYNC910  # what was to be written may be withdrawn
         self, scope: trio.CancelScope
     ) -> None:

@@ -54,7 +54,7 @@ from .outbox import Outbox
 from .round_trips import RoundTrips
 
 _MESSAGE_TOO_BIG = 1009
-_EVENTS_PER_TURN = 256  # some milliseconds of work
+_EVENTS_PER_TURN = 32  # less than a millisecond of work, so that floods delay nobody
 
 
 class Reader:

@@ -46,7 +46,7 @@ class Turns:
         """Tell whether others are to run now; the caller sees to that.
 
         Args:
-            size: How many bytes (or characters) the call has got or sent.
+            size: How many bytes the call has got or sent.
 
         """
         self._bytes += size

@@ -16,6 +16,7 @@ from .headers import Headers, find_values
 # The size that h11 allows for what comes in pieces. What comes in one piece, it does
 # not limit at all.
 MAX_HEAD_SIZE = 16 * 1024
+MAX_HEAD_LINES = 128  # a header in memory costs far more than its bytes
 
 # RFC 9110 section 5.6.2.
 TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -92,7 +93,8 @@ class HeadBuffer:
         """Take the next head with its blank line, or None while it is not whole.
 
         Raises:
-            BadHead: If it is larger than 16 KiB, or its beginning is not HTTP.
+            BadHead: If it is larger than 16 KiB or has more than 128 lines, or its
+                beginning is not HTTP.
 
         """
         self._check_beginning()
@@ -106,6 +108,9 @@ class HeadBuffer:
             self._searched = max(0, len(self._data) - 2)
             return None
         head = bytes(self._data[: blank_line.end()])
+        if head.count(b"\n") > MAX_HEAD_LINES:
+            problem = f"the {self._syntax.name} has more than {MAX_HEAD_LINES} lines"
+            raise BadHead(431, problem)
         del self._data[: len(head)]
         self._searched = 0
         self._has_first_line = False

@@ -6,6 +6,8 @@ settles its ping and every older one.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 # RFC 6455 section 5.5: the payload of any control frame.
 MAX_PAYLOAD_SIZE = 125
 
@@ -17,7 +19,7 @@ class PingLedger:
     """
 
     def __init__(self) -> None:
-        self._sent: dict[bytes, float] = {}
+        self._sent: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -45,9 +47,11 @@ class PingLedger:
         """
         if payload not in self._sent:
             return {}
-        payloads = list(self._sent)
-        settled = payloads[: payloads.index(payload) + 1]
-        return {oldest: now - self._sent.pop(oldest) for oldest in settled}
+        round_trips: dict[bytes, float] = {}
+        while payload not in round_trips:
+            oldest, then = self._sent.popitem(last=False)
+            round_trips[oldest] = now - then
+        return round_trips
 
     def forget(self, payload: bytes) -> None:
         """Drop a ping that nobody waits for any more; one that is not there is fine."""

@@ -16,6 +16,8 @@ with unread bytes sends a reset, and the client may never read what we said.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import trio
 
 from .._connection.connection import WebSocketConnection, make_connection
@@ -56,6 +58,7 @@ class Exchange:
         nursery: trio.Nursery,
         options: ConnectionOptions,
         farewell: Farewell | None = None,
+        run_link: Callable[[Link], Awaitable[object]] = Link.run,
     ) -> None:
         self.stream = stream
         self.request = request
@@ -64,6 +67,7 @@ class Exchange:
         self._nursery = nursery
         self._options = options
         self._farewell = farewell
+        self._run_link = run_link
         self._link: Link | None = None
 
     @property
@@ -87,7 +91,7 @@ class Exchange:
         )
         self._link = link
         link.outbox.post(answer)
-        await start_link(self._nursery, link)
+        await start_link(self._nursery, link, self._run_link)
         is_sent = False
         try:
             await link.flush()
@@ -141,6 +145,7 @@ async def receive_request(
             return request
 
 
+@trio.lowlevel.enable_ki_protection
 async def say_and_end(  # noqa: ASYNC114  # no context manager of ours starts it
     stream: trio.abc.Stream,
     answer: bytes,
@@ -164,7 +169,7 @@ async def say_and_end(  # noqa: ASYNC114  # no context manager of ours starts it
                 task_status.started()
             with trio.move_on_after(_LINGER_TIMEOUT):
                 await end_sending(stream)
-                while await stream.receive_some():
+                while await stream.receive_some(None):
                     pass
     except STREAM_ERRORS:
         pass  # the client has gone; nobody is left to tell

@@ -37,11 +37,12 @@ from typing import Literal
 import trio
 
 from .._connection.connection import WebSocketConnection
-from .._connection.link import Farewell
+from .._connection.link import Farewell, Link
 from .._errors import ConnectionFailed
 from .._nursery import find_leaves, split_failures
 from .._options import ConnectionOptions
 from .._protocol.server_handshake import Refusal, ServerHandshake
+from .._protocol.upgrade_request import UpgradeRequest
 from .._transport.listen import prepare_accepted
 from .exchange import Exchange, receive_request, say_and_end
 from .request import WebSocketRequest
@@ -80,18 +81,8 @@ class Session:
         """Serve one client; the caller closes the stream."""
         stream = prepare_accepted(accepted)
         handshake = ServerHandshake()
-        request = None
-        with trio.move_on_after(  # noqa: ASYNC912  # receive_request is one
-            self.options.connect_timeout
-        ):
-            try:
-                request = await receive_request(stream, handshake, self.options)
-            except ConnectionFailed as error:
-                logger.debug("a client left before its request: %s", error)
-        if isinstance(request, Refusal):
-            logger.debug("refused %r: %s", stream, request.problem)
-            await say_and_end(stream, request.answer, self.options.disconnect_timeout)
-        elif request is not None:
+        request = await self._receive(stream, handshake)
+        if request is not None:
             async with trio.open_nursery() as nursery:
                 exchange = Exchange(
                     stream,
@@ -100,8 +91,32 @@ class Session:
                     nursery=nursery,
                     options=self.options,
                     farewell=Farewell(self.shutdown_timeout),
+                    run_link=_run_contained,
                 )
                 await self._handle(exchange)
+
+    async def _receive(  # noqa: ASYNC910  # receive_request is a checkpoint
+        self, stream: trio.abc.Stream, handshake: ServerHandshake
+    ) -> UpgradeRequest | None:
+        """Wait for a good request; a bad one is answered here."""
+        request = None
+        try:
+            with trio.move_on_after(  # noqa: ASYNC912  # as above
+                self.options.connect_timeout
+            ):
+                request = await receive_request(stream, handshake, self.options)
+            if isinstance(request, Refusal):
+                logger.debug("refused %r: %s", stream, request.problem)
+                seconds = self.options.disconnect_timeout
+                await say_and_end(stream, request.answer, seconds)
+            else:
+                return request
+        except ConnectionFailed as error:
+            logger.debug("a client left before its request: %s", error)
+        except Exception:
+            # A stream of a listener of the program's own may raise anything.
+            logger.exception("%r failed before its request", stream)
+        return None  # noqa: ASYNC910  # as above
 
     async def _handle(self, exchange: Exchange) -> None:
         request = WebSocketRequest(exchange)
@@ -154,6 +169,19 @@ async def _call(handler: Handler, request: WebSocketRequest) -> BaseException | 
     except BaseException as raised:  # noqa: ASYNC103, BLE001  # raised by the caller
         return raised  # noqa: ASYNC104, ASYNC910  # as above
     return None
+
+
+async def _run_contained(link: Link) -> None:  # noqa: ASYNC910  # as run does
+    """Run a connection; its failure, should it ever have one, ends no other."""
+    try:
+        await link.run()
+    except BaseException as error:  # noqa: ASYNC103  # what is not ours goes on
+        failure, rest = split_failures(error)
+        if failure is None:
+            raise
+        logger.error("%s failed", link.name, exc_info=failure)
+        if rest is not None:
+            raise rest from None  # noqa: ASYNC104  # Cancelled is in it
 
 
 async def _dismiss(  # noqa: ASYNC910  # waits only to reject

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+
+import pytest
+import trio
+import trio.testing
+
+from trio_websocket import CloseReason, WebSocketConnection, wrap_client_stream
+from trio_websocket.testing import RawPeer
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Generator[None]:
+    """What Ctrl-C does in a program, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class InterruptedStream(trio.abc.Stream):
+    """A stream in the middle of which somebody presses Ctrl-C."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.is_armed = False
+
+    def write_now(self, _: bytes | memoryview) -> int:
+        """Take nothing, so that the writer has to."""
+        self._interrupt()
+        return 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._interrupt()
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self._stream.receive_some(max_bytes)
+        self._interrupt()
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def _interrupt(self) -> None:
+        if self.is_armed:
+            self.is_armed = False
+            signal.raise_signal(signal.SIGINT)
+
+
+async def connect(
+    nursery: trio.Nursery,
+) -> tuple[WebSocketConnection, RawPeer, InterruptedStream]:
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream = InterruptedStream(ours)
+    peers: list[RawPeer] = []
+
+    async def accept() -> None:
+        peers.append(await RawPeer.accept(theirs))
+
+    async with trio.open_nursery() as opening:
+        opening.start_soon(accept)
+        connection = await wrap_client_stream(nursery, stream, "localhost", "/")
+    return connection, peers[0], stream
+
+
+def test_ctrl_c_while_a_message_is_sent_leaves_it_whole() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            connection, peer, stream = await connect(nursery)
+            stream.is_armed = True
+            with pytest.raises(KeyboardInterrupt):
+                await connection.send_message("hello")
+            await connection.send_message("again")
+            texts = [(await peer.receive_frame()).payload]
+            if texts != [b"again"]:
+                texts.append((await peer.receive_frame()).payload)
+            assert texts in ([b"hello", b"again"], [b"again"])
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("payload", [b"message", b""])
+def test_ctrl_c_while_the_reader_works_comes_out_of_the_main_task(
+    payload: bytes,
+) -> None:
+    async def main() -> CloseReason | None:
+        async with trio.open_nursery() as nursery:
+            connection, peer, stream = await connect(nursery)
+            stream.is_armed = True
+            nursery.start_soon(peer.send_frame, 2, payload)
+            with pytest.raises(KeyboardInterrupt):
+                await trio.sleep_forever()
+            # The connection lived on: the message is there, and the peer is answered.
+            assert await connection.get_message() == payload
+            await connection.send_message("still here")
+            assert (await peer.receive_frame()).payload == b"still here"
+            nursery.cancel_scope.cancel()
+        return connection.closed
+
+    reason = trio.run(main)
+    assert reason is not None
+    assert reason.code == 1006

@@ -1,3 +1,5 @@
+"""Why a connection was closed, and how that is sent (T-14)."""
+
 from __future__ import annotations
 
 import copy

@@ -1,3 +1,5 @@
+"""Every program of the documentation does what it is said to do (T-53)."""
+
 from __future__ import annotations
 
 import importlib.util

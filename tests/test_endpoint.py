@@ -1,3 +1,5 @@
+"""The ends of a connection, and their URLs (T-15)."""
+
 from __future__ import annotations
 
 import ipaddress

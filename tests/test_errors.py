@@ -1,3 +1,5 @@
+"""The tree of the errors, and what each of them says (T-50)."""
+
 from __future__ import annotations
 
 import copy

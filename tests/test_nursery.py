@@ -1,4 +1,4 @@
-"""The rules on exception groups, `Cancelled` and Ctrl-C (compat.md 4.8)."""
+"""The rules on exception groups, `Cancelled` and Ctrl-C (T-51, compat.md 4.8)."""
 
 from __future__ import annotations
 

@@ -155,3 +155,12 @@ async def test_a_broken_stream_that_cannot_be_ended_is_only_logged(
         await end_sending(ours)
     [message] = caplog.messages
     assert message.startswith("nobody hears the end of a stream: ")
+
+
+async def test_tls_over_a_stream_without_a_socket_stays_as_it_is(
+    client_tls: ssl.SSLContext,
+) -> None:
+    stream, peer = trio.testing.memory_stream_pair()
+    await end_sending(trio.SSLStream(stream, client_tls, server_hostname="localhost"))
+    await stream.send_all(b"x")
+    assert await peer.receive_some() == b"x"

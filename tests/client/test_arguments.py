@@ -1,4 +1,7 @@
-"""What the client's entry points take, and what they refuse before a byte is sent."""
+"""What the client's entry points take, and what they refuse before a byte is sent.
+
+T-01 to T-04.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""What a client asks for, in which words, and whom (T-01 to T-04, T-11, T20)."""
+
 from __future__ import annotations
 
 import socket

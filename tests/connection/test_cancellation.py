@@ -10,14 +10,26 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import trio
 
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import (
+    ConnectionClosed,
+    Endpoint,
+    HandshakeError,
+    WebSocketConnection,
+    WebSocketRequest,
+    connect_websocket,
+    open_websocket,
+    serve_websocket,
+    wrap_client_stream,
+    wrap_server_stream,
+)
 from trio_websocket._protocol.state import ConnectionState
 
-from .rig import OpenStreamPair, open_pair
+from .rig import OpenStreamPair, check_dropped, open_pair, settle
 
 MEBIBYTE = "m" * 2**20
 
@@ -135,6 +147,12 @@ async def wait_closed(end: WebSocketConnection, log: Log) -> None:
     await end.wait_closed()
 
 
+async def cancel_on_close(end: WebSocketConnection, log: Log) -> None:
+    async with end.cancel_on_close():
+        await trio.Event().wait()
+    assert end.closed is not None
+
+
 # What is true afterwards.
 
 
@@ -213,6 +231,7 @@ CASES = {
     "aclose": Case(aclose, echo, check_goodbye_was_heard),
     "abort": Case(abort, echo, check_nothing_was_said),
     "wait_closed": Case(wait_closed, close, check_closed_by_peer),
+    "cancel_on_close": Case(cancel_on_close, close, check_closed_by_peer),
 }
 
 
@@ -242,6 +261,150 @@ async def test_after_any_cancellation_a_connection_works_or_is_closed(
             with trio.fail_after(10):  # none of this waits for a clock
                 await case.check(end, peer, log)
             nursery.cancel_scope.cancel()
+        cancelled += canceller.scope.cancelled_caught
+        moment += 1
+        is_done = not canceller.is_reached
+    assert cancelled > 0
+
+
+# The opening.
+
+
+Result = WebSocketRequest | WebSocketConnection | None
+Call = Callable[[], Awaitable[Result]]
+Begin = Callable[[trio.Nursery, trio.abc.Stream], Awaitable[Call]]
+
+
+async def begin_to_wrap_client_stream(
+    nursery: trio.Nursery, stream: trio.abc.Stream
+) -> Call:
+    return partial(wrap_client_stream, nursery, stream, "localhost", "/")
+
+
+async def begin_to_wrap_server_stream(
+    nursery: trio.Nursery, stream: trio.abc.Stream
+) -> Call:
+    return partial(wrap_server_stream, nursery, stream)
+
+
+async def begin_to_accept(nursery: trio.Nursery, stream: trio.abc.Stream) -> Call:
+    request = await wrap_server_stream(nursery, stream)
+    return request.accept
+
+
+async def begin_to_reject(nursery: trio.Nursery, stream: trio.abc.Stream) -> Call:
+    request = await wrap_server_stream(nursery, stream)
+
+    async def reject() -> None:
+        await request.reject(403, body=b"not today")
+
+    return reject
+
+
+async def be_server(nursery: trio.Nursery, stream: trio.abc.Stream) -> None:
+    with suppress(HandshakeError, ConnectionClosed):
+        request = await wrap_server_stream(nursery, stream)
+        await echo(await request.accept())
+
+
+async def be_client(nursery: trio.Nursery, stream: trio.abc.Stream) -> None:
+    with suppress(HandshakeError):
+        await echo(await wrap_client_stream(nursery, stream, "localhost", "/"))
+
+
+OPENINGS: dict[
+    str, tuple[Begin, Callable[[trio.Nursery, trio.abc.Stream], Awaitable[None]]]
+] = {
+    "wrap_client_stream": (begin_to_wrap_client_stream, be_server),
+    "wrap_server_stream": (begin_to_wrap_server_stream, be_client),
+    "accept": (begin_to_accept, be_client),
+    "reject": (begin_to_reject, be_client),
+}
+
+
+async def check_use(result: Result) -> None:
+    """Use what an opening has led to, to the end."""
+    if isinstance(result, WebSocketRequest):
+        result = await result.accept()
+    if isinstance(result, WebSocketConnection):
+        await result.send_message("there and back")
+        assert await result.get_message() == "there and back"
+        await result.aclose()
+
+
+@pytest.mark.parametrize("name", OPENINGS)
+async def test_after_any_cancellation_an_opening_has_led_to_all_or_nothing(
+    open_stream_pair: OpenStreamPair, transport: str, name: str
+) -> None:
+    """S-76: no task is left, and the stream was dropped."""
+    begin, be_peer = OPENINGS[name]
+    cancelled = moment = 0
+    is_done = False
+    while not is_done:
+        async with open_stream_pair(transport) as (client_stream, server_stream):
+            stream, peer_stream = client_stream, server_stream
+            if be_peer is be_client:
+                stream, peer_stream = server_stream, client_stream
+            with trio.fail_after(10):  # none of this waits for a clock
+                async with trio.open_nursery() as peers, trio.open_nursery() as home:
+                    peers.start_soon(be_peer, peers, peer_stream)
+                    call = await begin(home, stream)
+                    canceller = Canceller(moment)
+                    trio.lowlevel.add_instrument(canceller)
+                    result: Result = None
+                    with canceller.scope:
+                        result = await call()
+                    trio.lowlevel.remove_instrument(canceller)
+                    await check_use(result)
+                await check_dropped(stream)
+        cancelled += canceller.scope.cancelled_caught
+        moment += 1
+        is_done = not canceller.is_reached
+    # What the socket takes at once leaves nothing to wait for.
+    assert cancelled > 0 or (transport, name) == ("socket", "accept")
+
+
+async def connect(port: int, scope: trio.CancelScope) -> None:
+    async with trio.open_nursery() as nursery:
+        connection = None
+        with scope:
+            connection = await connect_websocket(
+                nursery, "127.0.0.1", port, "/", use_ssl=False
+            )
+        await check_use(connection)
+
+
+async def enter_and_leave(port: int, scope: trio.CancelScope) -> None:
+    with scope:
+        async with open_websocket("127.0.0.1", port, "/", use_ssl=False) as connection:
+            await connection.send_message("there and back")
+            assert await connection.get_message() == "there and back"
+
+
+async def accept_and_echo(request: WebSocketRequest) -> None:
+    await echo(await request.accept())
+
+
+@pytest.mark.parametrize("call", [connect, enter_and_leave])
+async def test_after_any_cancellation_of_a_client_no_task_is_left_on_either_side(
+    call: Callable[[int, trio.CancelScope], Awaitable[None]], nursery: trio.Nursery
+) -> None:
+    """S-76: not by the opening, nor by the end of a block."""
+    server = await nursery.start(serve_websocket, accept_and_echo, "127.0.0.1", 0, None)
+    [endpoint] = server.listeners
+    assert isinstance(endpoint, Endpoint)
+    await settle()
+    before = trio.lowlevel.current_statistics().tasks_living
+    cancelled = moment = 0
+    is_done = False
+    while not is_done:
+        canceller = Canceller(moment)
+        trio.lowlevel.add_instrument(canceller)
+        with trio.fail_after(10):
+            await call(endpoint.port, canceller.scope)
+            trio.lowlevel.remove_instrument(canceller)
+            while trio.lowlevel.current_statistics().tasks_living > before:
+                await settle()
         cancelled += canceller.scope.cancelled_caught
         moment += 1
         is_done = not canceller.is_reached

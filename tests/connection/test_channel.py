@@ -107,10 +107,31 @@ async def test_sending_breaks_when_the_peer_has_closed(code: int | None) -> None
         assert isinstance(caught.value.__cause__, ConnectionClosed)
 
 
+@pytest.mark.parametrize("name", ["aclose", "abort"])
+@pytest.mark.parametrize("code", ALL_CODES)
+async def test_a_channel_that_we_close_behind_the_peer_is_closed_by_us(
+    code: int | None, name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_rig() as rig:
+        await rig.peer.send_close(code)
+        await settle()
+        with pytest.raises(trio.BrokenResourceError):
+            await rig.connection.send("too late")
+        await getattr(rig.connection, name)()
+        with pytest.raises(trio.ClosedResourceError) as caught:
+            await rig.connection.receive()
+        assert isinstance(caught.value.__cause__, ConnectionClosed)
+        with pytest.raises(trio.ClosedResourceError) as caught:
+            await rig.connection.send("too late")
+        assert isinstance(caught.value.__cause__, ConnectionClosed)
+
+
 async def test_sending_what_is_no_message_is_refused() -> None:
     async with open_rig() as rig:
-        with pytest.raises(ValueError, match="must be str or bytes-like"):
+        with pytest.raises(TypeError, match="a message must be str, bytes"):
             await rig.connection.send(1)  # type: ignore[arg-type]
+        await rig.connection.send("still open")
+        assert (await rig.peer.receive_frame()).payload == b"still open"
 
 
 # async for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 import trio
@@ -11,12 +12,21 @@ import trio.testing
 
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
 from trio_websocket._errors import ProtocolViolation
+from trio_websocket._nursery import find_leaves
 from trio_websocket._options import ConnectionOptions
 from trio_websocket._protocol.frame_header import Opcode
 from trio_websocket._protocol.state import ConnectionState
 from trio_websocket.testing import FaultyStream
 
-from .rig import OpenStreamPair, Rig, check_dropped, open_pair, open_rig, settle
+from .rig import (
+    OpenStreamPair,
+    Rig,
+    build_connection,
+    check_dropped,
+    open_pair,
+    open_rig,
+    settle,
+)
 
 ROLES = pytest.mark.parametrize("is_client", [True, False], ids=["client", "server"])
 
@@ -427,18 +437,209 @@ async def test_a_ping_whose_pong_will_not_come_is_woken_by_every_end(
     name: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     """S-74, T8, D-5, W9: the ping has left, unlike in the test before."""
-    route, code, _ = ROUTES[name]
+    route, code, cause = ROUTES[name]
     stream, peer_stream = build_streams()
     async with (
         trio.open_nursery() as nursery,
         open_rig((stream, peer_stream)) as rig,
     ):
-        nursery.start_soon(expect_unanswered, rig.connection)
+        nursery.start_soon(expect_unanswered, rig.connection, cause)
         await rig.peer.receive_frame()
         await route(rig, stream)
         await rig.connection.wait_closed()
     assert rig.connection.closed is not None
     assert rig.connection.closed.code == code
+
+
+@pytest.mark.parametrize("kind", ["socket", "tls"])
+async def test_a_reset_is_the_cause_for_a_ping_too(
+    open_stream_pair: OpenStreamPair, kind: str
+) -> None:
+    async with (
+        open_stream_pair(kind) as streams,
+        open_rig(streams) as rig,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(expect_unanswered, rig.connection, trio.BrokenResourceError)
+        await settle()
+        # A socket that is closed with unread bytes sends a reset.
+        await rig.peer.aclose()
+
+
+async def test_what_fails_the_write_is_the_cause_for_a_ping_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_rig(deaf_streams()) as rig:
+        await expect_unanswered(rig.connection, trio.BrokenResourceError)
+        assert trio.current_time() == 1
+
+
+class BuggyStream(trio.abc.Stream):
+    """A stream of somebody else's that has a fault, and on which nothing leaves."""
+
+    def __init__(self) -> None:
+        self.error = KeyError("a fault of the stream")
+        self.is_failing = trio.Event()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        assert data
+        await trio.sleep_forever()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise AssertionError("never asked")
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        assert max_bytes == 65536
+        await self.is_failing.wait()
+        raise self.error
+
+    async def aclose(self) -> None:
+        self.error = KeyError("closed")
+        await trio.lowlevel.checkpoint()
+
+
+@ROLES
+async def test_a_fault_of_the_stream_comes_out_of_the_nursery_and_wakes_every_task(
+    *, is_client: bool
+) -> None:
+    """T19."""
+    stream = BuggyStream()
+    fault = stream.error
+    connection, link = build_connection(stream, is_client=is_client)
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(connection, nursery)
+        with pytest.RaisesGroup(KeyError, flatten_subgroups=True) as caught:
+            async with trio.open_nursery() as home:
+                home.start_soon(link.run)
+                await settle()
+                assert not waiters.errors
+                stream.is_failing.set()
+        assert find_leaves(caught.value) == [fault]
+    assert waiters.errors.keys() == {"get_message", "ping", "pong", "_send"}
+    assert sorted(waiters.others) == ["block left", "closed"]
+    for error in waiters.errors.values():
+        assert error.reason is connection.closed
+        assert spell(error.reason) == (1006, None)
+        assert error.__cause__ is fault
+    assert connection.state is ConnectionState.CLOSED
+    assert stream.error is not fault, "the stream was not closed"
+
+
+# The same where the network is real, or nearly so.
+
+
+async def end_peers_stream(rig: Rig, stream: FaultyStream) -> None:
+    peer_stream = find_carrier(rig.peer.stream)  # without a close_notify
+    assert isinstance(peer_stream, trio.abc.HalfCloseableStream)
+    await peer_stream.send_eof()
+
+
+def find_carrier(stream: trio.abc.Stream) -> trio.abc.Stream:
+    """Return what carries TLS, or the stream itself."""
+    if isinstance(stream, trio.SSLStream):
+        return cast("trio.SSLStream[trio.abc.Stream]", stream).transport_stream
+    return stream
+
+
+MAIN_ROUTES: dict[str, tuple[Route, int, type[Exception] | None]] = {
+    **{name: ROUTES[name] for name in ("close_here", "close_there", "violate")},
+    "end_stream": (end_peers_stream, 1006, None),
+    "abort": ROUTES["abort"],
+}
+SOON = ConnectionOptions(disconnect_timeout=0.2)
+
+
+async def send_too_much(connection: WebSocketConnection) -> None:
+    """Send more than the system takes while the peer does not read."""
+    await connection.send_message(bytes(2**25))
+
+
+@pytest.mark.parametrize("name", MAIN_ROUTES)
+@ROLES
+async def test_every_task_that_waits_is_woken_over_every_kind_of_stream(
+    open_stream_pair: OpenStreamPair, transport: str, name: str, *, is_client: bool
+) -> None:
+    """S-74, T8, D-5, W9: the peer reads nothing, so nothing more leaves."""
+    errors: dict[str, ConnectionClosed] = {}
+
+    async def wait_for_error(call: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(ConnectionClosed) as caught:
+            await call()
+        errors[call.__name__] = caught.value
+
+    async def send() -> None:
+        await send_too_much(rig.connection)
+
+    route, code, cause = MAIN_ROUTES[name]
+    async with open_stream_pair(transport) as (ours, theirs):
+        faulty = FaultyStream(ours)  # a stream in memory takes any number of bytes
+        faulty.stall_sending()
+        stream = faulty if transport == "memory" else ours
+        async with (
+            open_rig((stream, theirs), is_client=is_client, options=SOON) as rig,
+            trio.open_nursery() as nursery,
+        ):
+            for call in rig.connection.get_message, rig.connection.ping, send:
+                nursery.start_soon(wait_for_error, call)
+                await settle()
+            assert not errors
+            with trio.fail_after(10):  # far from the 60 s that are usual
+                await route(rig, faulty)
+                await rig.connection.wait_closed()
+                await settle()
+            await check_dropped(rig.link.stream)
+        assert errors.keys() == {"get_message", "ping", "send"}
+        for error in errors.values():
+            assert error.reason is rig.connection.closed
+            assert error.reason is not None
+            assert error.reason.code == code
+            assert isinstance(error.__cause__, cause or type(None))
+
+
+@pytest.mark.parametrize("kind", ["socket", "tls"])
+@ROLES
+async def test_a_silent_peer_has_until_the_deadline_on_a_real_network(
+    open_stream_pair: OpenStreamPair, kind: str, *, is_client: bool
+) -> None:
+    async with (
+        open_stream_pair(kind) as streams,
+        open_rig(streams, is_client=is_client, options=SOON) as rig,
+    ):
+        before = trio.current_time()
+        with trio.fail_after(10):
+            await rig.connection.aclose(4000)
+        assert trio.current_time() - before >= 0.2
+        assert rig.link.closing.is_timed_out
+        assert spell(rig.connection.close_sent) == (4000, None)
+        await check_dropped(rig.link.stream)
+        assert await rig.peer.receive_close() == (4000, "")
+        assert await rig.peer.receive_eof() == b""
+
+
+@pytest.mark.parametrize("kind", ["socket", "tls"])
+@ROLES
+async def test_a_peer_that_does_not_read_has_until_the_deadline_on_a_real_network(
+    open_stream_pair: OpenStreamPair, kind: str, *, is_client: bool
+) -> None:
+    async with (
+        open_stream_pair(kind) as streams,
+        open_rig(streams, is_client=is_client, options=SOON) as rig,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(expect_unsent, rig.connection)
+        await settle()
+        before = trio.current_time()
+        with trio.fail_after(10):
+            await rig.connection.aclose(4000)
+        assert trio.current_time() - before >= 0.2
+        assert rig.link.closing.is_timed_out
+        assert rig.connection.close_sent is None
+        await check_dropped(rig.link.stream)
+
+
+async def expect_unsent(connection: WebSocketConnection) -> None:
+    with pytest.raises(ConnectionClosed):
+        await send_too_much(connection)
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -480,9 +681,12 @@ async def test_a_ping_is_still_answered_while_we_close() -> None:
     assert rig.connection.latency is not None
 
 
-async def expect_unanswered(connection: WebSocketConnection) -> None:
-    with pytest.raises(ConnectionClosed):
+async def expect_unanswered(
+    connection: WebSocketConnection, cause: type[Exception] | None = None
+) -> None:
+    with pytest.raises(ConnectionClosed) as caught:
         await connection.ping()
+    assert isinstance(caught.value.__cause__, cause or type(None))
 
 
 async def test_a_ping_that_the_peers_close_leaves_unanswered_is_woken_by_it() -> None:
@@ -627,6 +831,53 @@ async def test_after_a_violation_reading_goes_on_for_a_second(
         await trio.sleep(0.9)
         await rig.peer.send_bytes(bytes(1_000_000))
         await rig.connection.wait_closed()
+        assert trio.current_time() == 1
+
+
+async def test_after_a_violation_a_server_ends_its_half_of_the_stream_at_once(
+    open_stream_pair: OpenStreamPair, transport: str
+) -> None:
+    """T17: the client knows that its turn has come, and is still read."""
+    async with (
+        open_stream_pair(transport) as streams,
+        open_rig(streams, is_client=False) as rig,
+    ):
+        before = trio.current_time()
+        await rig.peer.send_frame(3)
+        assert (await rig.peer.receive_close())[0] == 1002
+        assert await find_carrier(rig.peer.stream).receive_some() == b""
+        assert get_state(rig) is ConnectionState.FAILED
+        await rig.peer.send_bytes(bytes(100_000))
+        await settle()
+        with pytest.raises(trio.BusyResourceError):
+            await rig.link.stream.receive_some(1)
+        await rig.peer.aclose()
+        await rig.connection.wait_closed()
+        assert trio.current_time() - before < 1
+        await check_dropped(rig.link.stream)
+
+
+async def test_after_a_violation_a_server_ends_its_half_without_any_delay(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_rig(is_client=False) as rig:
+        await rig.peer.send_frame(3)
+        await rig.peer.receive_close()
+        assert await rig.peer.receive_eof() == b""
+        assert trio.current_time() == 0
+        await rig.peer.send_bytes(bytes(100_000))
+        await rig.peer.aclose()
+        await rig.connection.wait_closed()
+        assert trio.current_time() == 0  # the end lay behind what was still read
+
+
+async def test_after_a_violation_a_client_leaves_the_end_to_the_server(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_rig() as rig:
+        await rig.peer.send_frame(3)
+        await rig.peer.receive_close()
+        assert await rig.peer.receive_eof() == b""
         assert trio.current_time() == 1
 
 
@@ -781,6 +1032,7 @@ async def test_a_time_out_is_not_found_in_hindsight(
 
 
 async def test_a_second_aclose_returns_at_once() -> None:
+    """T-13."""
     async with open_rig() as rig:
         rig.nursery.start_soon(rig.connection.aclose, 4000)
         await rig.peer.receive_close()
@@ -836,6 +1088,7 @@ async def test_an_aclose_that_is_cancelled_at_once_still_says_goodbye(
 async def test_an_aclose_that_is_cancelled_does_not_wait_for_the_network(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """T-13."""
     stream, peer_stream = build_streams()
     stream.stall_sending()
     async with open_rig((stream, peer_stream)) as rig:
@@ -849,7 +1102,7 @@ async def test_an_aclose_that_is_cancelled_does_not_wait_for_the_network(
 
 
 async def test_aclose_never_swallows_a_cancellation() -> None:
-    """Not even while an exception is on its way; W15."""
+    """Not even while an exception is on its way; T-13, W15."""
     async with open_rig() as rig:
         with trio.CancelScope() as scope:
             try:
@@ -955,6 +1208,7 @@ async def test_closing_with_unread_messages_does_not_wait_for_anybody_to_take_th
 
 
 async def test_messages_before_the_peers_close_are_delivered_after_it() -> None:
+    """T-10."""
     options = ConnectionOptions(message_queue_size=3)
     async with open_rig(options=options) as rig:
         for text in ("a", "b", "c"):

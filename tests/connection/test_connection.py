@@ -52,12 +52,14 @@ async def test_connections_are_numbered_through() -> None:
 
 
 async def test_the_name_of_a_connection_tells_its_role() -> None:
+    """T-09."""
     async with open_pair() as (client, server):
         assert str(client).startswith("client-")
         assert str(server).startswith("server-")
 
 
 async def test_a_connection_knows_what_the_handshake_was_about() -> None:
+    """T-09."""
     async with open_connection_pair(path="/x?y", subprotocol="chat") as (
         client,
         server,
@@ -114,6 +116,7 @@ async def test_a_new_connection_is_open() -> None:
 async def test_text_goes_as_text_and_anything_bytes_like_as_binary(
     message: str | bytes | bytearray | memoryview, opcode: Opcode, payload: bytes
 ) -> None:
+    """T-11, T20."""
     async with open_rig() as rig:
         await rig.connection.send_message(message)
         frame = await rig.peer.receive_frame()
@@ -131,7 +134,9 @@ async def test_what_cannot_be_sent_is_refused_and_changes_nothing(
 ) -> None:
     """S-75."""
     async with open_rig() as rig:
-        with pytest.raises(ValueError, match=r"must be str or bytes-like|surrogates"):
+        with pytest.raises(
+            ValueError, match=r"a message must be str, bytes|surrogates"
+        ):
             await rig.connection.send_message(message)  # type: ignore[arg-type]
         await rig.connection.send_message(Text("still here"))
         assert (await rig.peer.receive_frame()).payload == b"still here"
@@ -272,6 +277,7 @@ async def test_a_send_cancelled_half_way_leaves_whole_ten_bytes_at_a_time() -> N
 async def test_a_send_cancelled_before_its_first_byte_is_withdrawn(
     open_stream_pair: OpenStreamPair, transport: str
 ) -> None:
+    """T11."""
     async with (
         open_stream_pair(transport) as streams,
         open_rig((FaultyStream(streams[0]), streams[1])) as rig,
@@ -292,6 +298,8 @@ async def test_a_send_cancelled_before_its_first_byte_is_withdrawn(
 async def test_a_ping_returns_its_round_trip(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """T-12."""
+
     async def answer() -> None:
         ping = await rig.peer.receive_frame()
         await trio.sleep(0.25)
@@ -368,6 +376,7 @@ async def cancel_when_settled(scope: trio.CancelScope) -> None:
 
 
 async def test_a_pong_of_ones_own_has_the_payload_that_was_given() -> None:
+    """T-12."""
     async with open_rig() as rig:
         for payload in (None, b"alive"):
             await rig.connection.pong(payload)
@@ -609,7 +618,52 @@ async def test_a_pong_gives_turns_too(open_stream_pair: OpenStreamPair) -> None:
         assert 3 <= await count_turns(send) <= 5
 
 
-@pytest.mark.parametrize("name", ["get_message", "pong"])
+async def test_text_at_hand_counts_as_much_as_its_utf_8_can_be_at_most() -> None:
+    async def take() -> None:
+        for _ in range(32):
+            await rig.connection.get_message()
+
+    options = ConnectionOptions(message_queue_size=10_000)
+    async with open_rig(options=options) as rig:
+        for _ in range(32):
+            await rig.peer.send_text("ä" * 16_384)
+        await settle()
+        assert 7 <= await count_turns(take) <= 9
+
+
+class TakingStream(trio.abc.Stream):
+    """A stream that takes at once whatever is written, and has nothing to say."""
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        return len(data)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise AssertionError(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise AssertionError("never asked")
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        assert max_bytes == 65536
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_text_that_is_sent_counts_as_what_it_is_on_the_wire() -> None:
+    async def send() -> None:
+        for _ in range(32):
+            await connection.send_message("ä" * 32_768)
+
+    connection, link = build_connection(TakingStream(), is_client=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        assert 7 <= await count_turns(send) <= 9
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("name", ["get_message", "ping", "pong"])
 async def test_calls_that_fail_give_turns_too(name: str) -> None:
     async def fail() -> None:
         for _ in range(2570):

@@ -1,22 +1,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
 
 import pytest
 import trio
 import trio.testing
 
 from trio_websocket import CloseReason, WebSocketConnection, wrap_client_stream
+from trio_websocket._protocol.state import ConnectionState
 from trio_websocket.testing import RawPeer
 
+from .rig import check_dropped
 
-@pytest.fixture(autouse=True)
-def ctrl_c() -> Generator[None]:
-    """What Ctrl-C does in a program, also where the tests run in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 
 
 class InterruptedStream(trio.abc.Stream):
@@ -106,3 +102,32 @@ def test_ctrl_c_while_the_reader_works_comes_out_of_the_main_task(
     reason = trio.run(main)
     assert reason is not None
     assert reason.code == 1006
+
+
+def test_ctrl_c_while_a_connection_is_closed_comes_out_and_drops_the_stream() -> None:
+    """W15."""
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            connection, peer, stream = await connect(nursery)
+
+            @trio.lowlevel.enable_ki_protection
+            async def interrupt() -> None:
+                await peer.receive_close()
+                await trio.testing.wait_all_tasks_blocked()
+                signal.raise_signal(signal.SIGINT)
+
+            nursery.start_soon(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                await connection.aclose(4000)
+            await connection.wait_closed()
+            assert trio.current_time() == started
+            assert connection.state is ConnectionState.CLOSED
+            assert connection.closed is not None
+            assert connection.closed.code == 4000
+            await check_dropped(stream)
+            assert await peer.receive_eof() == b""
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    started = clock.current_time()
+    trio.run(main, clock=clock)

@@ -160,6 +160,7 @@ async def test_a_send_returns_when_its_bytes_were_handed_over() -> None:
 
 
 async def test_a_cancelled_send_of_which_nothing_was_handed_over_is_withdrawn() -> None:
+    """T11."""
     sink = Sink()
     async with open_bench(sink) as bench:
         sink.is_stalled = True

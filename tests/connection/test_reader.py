@@ -42,6 +42,7 @@ async def take_until_closed(connection: WebSocketConnection) -> list[str | bytes
 async def test_messages_arrive_whole_and_in_order_with_any_queue(
     open_stream_pair: OpenStreamPair, transport: str, queue_size: float
 ) -> None:
+    """T-10, T-52."""
     options = ConnectionOptions(message_queue_size=queue_size)
     sent: list[str | bytes] = ["", b"", "text", b"bytes", "x" * 200_000, b"y" * 70_000]
 
@@ -194,6 +195,7 @@ async def test_a_pong_that_nobody_asked_for_is_ignored() -> None:
 
 
 async def test_each_message_goes_to_one_task_first_come_first_served() -> None:
+    """T-10."""
     got: dict[int, str | bytes] = {}
 
     async def get(number: int) -> None:

@@ -10,6 +10,7 @@ from trio_websocket._connection.round_trips import RoundTrips
 async def test_a_pong_settles_its_ping_and_every_older_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """T-12."""
     round_trips = RoundTrips()
     older = round_trips.begin(b"older")
     await trio.sleep(1)
@@ -41,6 +42,7 @@ async def test_payloads_are_drawn_if_none_is_given() -> None:
 
 
 async def test_a_payload_in_flight_is_refused_and_the_first_ping_stays() -> None:
+    """T-12."""
     round_trips = RoundTrips()
     ping = round_trips.begin(b"same")
     with pytest.raises(ValueError, match="in flight"):

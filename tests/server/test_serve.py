@@ -181,7 +181,7 @@ def test_the_parameters_of_trio_websocket_are_there() -> None:
     assert kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
-# Serving one stream.
+# Serving one stream (T-04).
 
 
 async def test_a_stream_is_served(nursery: trio.Nursery) -> None:

@@ -18,7 +18,10 @@ from trio_websocket._transport.socket_stream import prepare_socket
 from trio_websocket._transport.tls import wrap_client
 
 # A slow machine is no failure; the time limit of a test is pytest's.
-hypothesis.settings.register_profile("patient", deadline=None)
+# The gate must give the same answer twice; looking for more is for everybody else.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, derandomize="CI" in os.environ
+)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 

@@ -120,7 +120,8 @@ class Reader:
 
     def refill(self) -> None:
         """Decode until a message is at hand, for a task that asks for one."""
-        self._pump(is_asked=True)
+        if self._engine.has_undecoded or self._violation or self._too_big:
+            self._pump(is_asked=True)
 
     def wake(self) -> None:
         """Look again at what the reader stopped for."""

@@ -132,8 +132,8 @@ class Engine:
 
     @property
     def has_undecoded(self) -> bool:
-        """Whether received bytes wait to be decoded."""
-        return len(self._data) > self._start
+        """Whether received bytes wait to be decoded, or what they mean to be told."""
+        return len(self._data) > self._start or bool(self._events)
 
     def receive_eof(self) -> None:
         """Take note that the stream has ended, by whichever end."""

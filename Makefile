@@ -42,7 +42,7 @@ echo "$$key" >"$(VENV)/stamp-$(1)"
 endef
 
 .PHONY: help demo test lint ruff flake8-async lint-imports codespell workflows types mypy \
-	pyright verifytypes pytest docs autobahn compat format clean env demo-env
+	pyright verifytypes pytest docs autobahn bench compat format clean env demo-env
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,24 @@ docs: env  ## build the documentation into docs/_build/html
 
 autobahn: env  ## run the Autobahn test suite in both roles (needs Python 2.7)
 	"$(PY)" autobahn/run.py
+
+# The editable installation builds the compiled parts, where there is a compiler. Version
+# 0.12.2 has our import name, and gets an environment of its own. Remove them to have
+# them made anew with another PYTHON.
+BENCH := benchmarks/.venv
+bench: $(BENCH)/stamp $(BENCH)-old/stamp  ## measure the library beside its peers, an hour at most (ARGS=--quick for a look)
+	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
+
+$(BENCH)/stamp: pyproject.toml $(wildcard setup.py trio_websocket/*/*.c)
+	"$(PYTHON)" -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install -qq --disable-pip-version-check "pip>=25.1"
+	$(BENCH)/bin/python -m pip install -qq --disable-pip-version-check --editable . --group bench
+	touch $@
+
+$(BENCH)-old/stamp:
+	"$(PYTHON)" -m venv --clear $(BENCH)-old
+	$(BENCH)-old/bin/python -m pip install -qq --disable-pip-version-check trio-websocket==0.12.2
+	touch $@
 
 # LOWEST=1 installs the lowest versions that pyproject.toml admits.
 COMPAT := build/compat

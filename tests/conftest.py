@@ -117,7 +117,7 @@ def open_stream_pair(
     async def connect(kind: str) -> StreamPair:
         if kind == "memory":
             return trio.testing.memory_stream_pair()
-        client, server = await _connect_sockets()
+        client, server = await _connect_sockets(is_under_tls=kind == "tls")
         if kind == "socket":
             return client, server
         return await _shake_hands(
@@ -137,13 +137,16 @@ def open_stream_pair(
     return open_pair
 
 
-async def _connect_sockets() -> StreamPair:
+async def _connect_sockets(*, is_under_tls: bool) -> StreamPair:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]
         client = await trio.open_tcp_stream("127.0.0.1", port)
         server = await listener.accept()
-    return prepare_socket(client), prepare_socket(server)
+    return (
+        prepare_socket(client, is_under_tls=is_under_tls),
+        prepare_socket(server, is_under_tls=is_under_tls),
+    )
 
 
 async def _shake_hands(

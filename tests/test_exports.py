@@ -32,6 +32,7 @@ NAMES = {
     "client_ssl_context",
     "connect_websocket",
     "connect_websocket_url",
+    "lane",
     "open_websocket",
     "open_websocket_url",
     "serve_websocket",

@@ -25,6 +25,7 @@ from ._errors import (
     ProtocolViolation as ProtocolViolation,
     WebSocketError as WebSocketError,
 )
+from ._protocol.chosen_lane import lane as lane
 from ._protocol.state import ConnectionState as ConnectionState
 from ._server.request import WebSocketRequest as WebSocketRequest
 from ._server.serve import (

@@ -55,7 +55,7 @@ def receive_bytewise(handshake: ClientHandshake, data: bytes) -> None:
 def read_pings(opened: Opened) -> list[bytes]:
     pings: list[bytes] = []
     while True:
-        match opened.engine.next_event(has_room=True, max_size=1):
+        match opened.engine.next_event(room=1, max_size=1):
             case PingReceived(payload):
                 pings.append(payload)
             case event:

@@ -73,7 +73,7 @@ def head(side: ConnectionType, opcode: int, length: int, *, fin: bool = True) ->
 
 
 def ask(engine: Engine, *, has_room: bool = True) -> Event | Pause:
-    return engine.next_event(has_room=has_room, max_size=math.inf)
+    return engine.next_event(room=int(has_room), max_size=sys.maxsize)
 
 
 def feed(engine: Engine, *chunks: bytes, has_room: bool = True) -> list[Event | Pause]:
@@ -917,7 +917,7 @@ def test_the_lane_is_asked_only_in_front_of_a_message_that_has_room(
     )
     feed(engine, stream, has_room=False)
     assert lane.decoded == []
-    engine.next_event(has_room=True, max_size=5)
+    engine.next_event(room=1, max_size=5)
     assert [call[1:] for call in lane.decoded] == [(side is CLIENT, 1, 5)]
     feed(engine, b"")
     assert len(lane.decoded) == 1

@@ -75,7 +75,7 @@ def run_client(handshake: ClientHandshake, chunks: list[bytes]) -> object:
             if opened is not None:
                 assert isinstance(opened, Opened)
                 opened.engine.receive_data(b"".join(chunks[index + 1 :]))
-                event = opened.engine.next_event(has_room=True, max_size=1)
+                event = opened.engine.next_event(room=1, max_size=1)
                 return opened.headers, opened.subprotocol, event
         handshake.receive_eof()
     except InvalidHandshake as error:
@@ -99,7 +99,7 @@ def run_server(chunks: list[bytes]) -> object:
         case [UpgradeRequest() as request]:
             answer = handshake.accept(subprotocol=None, headers=[])
             assert handshake.opened is not None
-            event = handshake.opened.engine.next_event(has_room=True, max_size=1)
+            event = handshake.opened.engine.next_event(room=1, max_size=1)
             return request, answer, event
         case _:
             raise AssertionError(results)

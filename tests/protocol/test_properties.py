@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections import deque
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.events import (
     CloseReceived,
     Event,
-    MessageReceived,
+    MessagesReceived,
     Pause,
     Piece,
     PingReceived,
@@ -66,7 +67,7 @@ class PlainLane:
         self._takes_nothing = takes_nothing
 
     def decode(
-        self, data: bytes, start: int, *, is_client: bool, limit: int, max_size: float
+        self, data: bytes, start: int, is_client: bool, limit: int, max_size: int
     ) -> tuple[list[str | bytes], int]:
         messages: list[str | bytes] = []
         while len(messages) < limit and not self._takes_nothing:
@@ -96,9 +97,11 @@ class PlainLane:
             start = end
         return messages, start
 
-    def encode(self, message: str | bytes, masking_key: bytes | None) -> bytes | None:
-        if self._takes_nothing:
-            return None
+    def mask(self, target, source, start, stop, key):
+        key = key[start % 4:] + key[:start % 4]
+        target[: stop - start] = mask_payload(bytes(source[start:stop]), key)
+
+    def encode(self, message: str | bytes, masking_key: bytes | None) -> bytes:
         opcode = TEXT if isinstance(message, str) else BINARY
         payload = message.encode() if isinstance(message, str) else message
         header = build_header(opcode, len(payload), masking_key=masking_key)
@@ -124,9 +127,9 @@ class Outcome:
 
     def add(self, event: Event) -> None:
         match event:
-            case MessageReceived(data=message):
+            case MessagesReceived(messages=messages):
                 assert not self._pieces
-                self.results.append(message)
+                self.results += messages
             case Piece():
                 self._pieces.append(event)
                 if event.is_last:
@@ -141,8 +144,6 @@ class Outcome:
                 self.results.append(event)
 
     def finish(self) -> list[object]:
-        if self._pieces:
-            self.results.append(self._join())
         return self.results
 
     def _join(self) -> Unfinished:
@@ -175,7 +176,7 @@ def run(
         engine.receive_data(chunk)
         has_room = next(has_rooms)
         while True:
-            event = engine.next_event(has_room=has_room, max_size=math.inf)
+            event = engine.next_event(room=int(has_room), max_size=sys.maxsize)
             if event is Pause.ROOM:
                 assert not has_room
                 has_room = True
@@ -391,7 +392,7 @@ class End:
             self.engine.receive_data(self.wire[:size])
             del self.wire[:size]
         while True:
-            event = self.engine.next_event(has_room=has_room, max_size=math.inf)
+            event = self.engine.next_event(room=int(has_room), max_size=sys.maxsize)
             match event:
                 case Pause():
                     assert event is not Pause.ROOM or not has_room

@@ -48,7 +48,7 @@ def accept(handshake: ServerHandshake) -> Engine:
 def read_pings(engine: Engine) -> list[bytes]:
     pings: list[bytes] = []
     while True:
-        match engine.next_event(has_room=True, max_size=1):
+        match engine.next_event(room=1, max_size=1):
             case PingReceived(payload):
                 pings.append(payload)
             case event:

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from trio_websocket._endpoint import Endpoint, find_listener_endpoint
 from trio_websocket._transport.listen import open_listeners, prepare_accepted
 from trio_websocket._transport.socket_stream import SocketStream
 
@@ -19,10 +20,9 @@ async def close(*resources: trio.abc.AsyncResource) -> None:
 
 
 def find_port(listener: trio.abc.Listener[trio.abc.Stream]) -> int:
-    assert isinstance(listener, trio.SocketListener)
-    port = listener.socket.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    endpoint = find_listener_endpoint(listener)
+    assert isinstance(endpoint, Endpoint)
+    return endpoint.port
 
 
 async def test_clients_can_connect() -> None:
@@ -55,7 +55,7 @@ async def test_tls_is_spoken_if_there_is_a_context(
     [listener] = await open_listeners("127.0.0.1", 0, server_tls)
     assert isinstance(listener, trio.SSLListener)
     tls_listener = cast("trio.SSLListener[trio.SocketStream]", listener)
-    port = find_port(tls_listener.transport_listener)
+    port = find_port(tls_listener)
     client = await trio.open_ssl_over_tcp_stream(
         "127.0.0.1", port, ssl_context=client_tls, https_compatible=True
     )
@@ -91,7 +91,7 @@ async def test_a_peer_under_tls_that_has_vanished_is_noticed_too(
     [listener] = await open_listeners("127.0.0.1", 0, server_tls)
     assert isinstance(listener, trio.SSLListener)
     tls_listener = cast("trio.SSLListener[trio.SocketStream]", listener)
-    port = find_port(tls_listener.transport_listener)
+    port = find_port(tls_listener)
     client = await trio.open_tcp_stream("127.0.0.1", port)
     accepted = await tls_listener.accept()
     assert prepare_accepted(accepted) is accepted

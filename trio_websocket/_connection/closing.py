@@ -67,7 +67,7 @@ class Closing:
             Close. It is decided when the connection has ended.
         is_dropping: Whether the stream is to be dropped without waiting for anything.
         scope: The scope that every deadline is set on; the reader runs in it.
-        ended: Set when the stream was dropped.
+        dependents: Scopes to cancel as soon as there is a reason.
 
     """
 
@@ -81,8 +81,9 @@ class Closing:
         self.is_timed_out: bool = False
         self.is_dropping: bool = False
         self.scope: trio.CancelScope = trio.CancelScope()
-        self.ended: trio.Event = trio.Event()
-        self.dependents: set[trio.CancelScope] = set()
+        self.dependents: list[trio.CancelScope] = []
+        self._ended: trio.Event | None = None
+        self._is_ended = False
         self._name = name
         self._engine = engine
         self._disconnect_timeout = disconnect_timeout
@@ -112,6 +113,15 @@ class Closing:
         self._outbox = outbox
         self._wake_waiters = wake_waiters
         self._end_sending = end_sending
+
+    @property
+    def ended(self) -> trio.Event:
+        """Set when the stream was dropped."""
+        if self._ended is None:  # most connections have nobody who waits for it
+            self._ended = trio.Event()
+            if self._is_ended:
+                self._ended.set()
+        return self._ended
 
     def error(self) -> ConnectionClosed:
         """Build the error for those who want something of a closed connection."""
@@ -225,7 +235,9 @@ class Closing:
         self._engine.receive_eof()
         self._outbox.close()
         self._wake_waiters()
-        self.ended.set()
+        self._is_ended = True
+        if self._ended is not None:
+            self._ended.set()
         logger.debug("%s ended: %s", self._name, self.reason)
 
     def limit(self, timeout: float) -> None:

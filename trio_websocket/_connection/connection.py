@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Generator, Iterator
+import sys
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import cast
 
@@ -15,17 +16,21 @@ from .._errors import ConnectionClosed
 from .._options import ConnectionOptions
 from .._protocol.opened import Opened
 from .._protocol.pings import check_payload
+from .._protocol.sliced_frame import SlicedFrame
 from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
 from .inbox import InboxClosed
 from .link import Farewell, Link
-from .outbox import OutboxBroken
+from .masking_keys import find_masking_keys
+from .outbox import MAX_BATCH_SIZE, OutboxBroken
 from .turns import find_turns
 
 _NORMAL_CLOSURE = 1000
 _GOING_AWAY = 1001
 _POLICY_VIOLATION = 1008
-_MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
+_MESSAGES_PER_BATCH = 256
 _ORDERLY_CODES = (_NORMAL_CLOSURE, _GOING_AWAY)
+
+_Sendable = str | bytes | bytearray | memoryview
 
 
 class WebSocketConnection(trio.abc.Channel[str | bytes]):
@@ -59,6 +64,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         self._handshake_headers = opened.headers
         self._local, self._remote = find_endpoints(link.stream)
         self._turns = find_turns()
+        self._inbox = link.inbox
+        self._spare = link.inbox.spare
+        self._outbox = link.outbox
+        self._masking_keys = find_masking_keys() if self.is_client else None
 
     def __str__(self) -> str:
         return self._link.name
@@ -166,14 +175,45 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             Each message goes to one task, first come first served.
 
         """
+        messages, turns = self._inbox.messages, self._turns
+        if turns.free and len(messages) > self._spare:
+            turns.free -= 1
+            return messages.popleft()
+        return await self._get_message()
+
+    @trio.lowlevel.enable_ki_protection
+    async def get_messages(self, limit: int | None = None) -> list[str | bytes]:
+        """Take all messages at hand, one at least, in the order in which they came.
+
+        At hand is what was received already; that may be more messages than the queue
+        holds, up to those of one receive. Messages behind the peer's Close do not
+        count, nor does what is decoded only after something that came before it.
+
+        Args:
+            limit: The most messages to take; None sets no limit.
+
+        Raises:
+            ConnectionClosed: As in :meth:`get_message`.
+            TypeError: If the limit is not an int.
+            ValueError: If the limit is less than 1.
+
+        Cancellation:
+            A cancelled call takes no message.
+
+        Concurrency:
+            Tasks that wait for messages are served first come, first served.
+
+        """
+        count = _check_limit(limit)
         await self._turns.begin()
+        inbox = self._inbox
         try:
-            message = await self._link.inbox.get()
+            messages = await inbox.get_all(count)
         except InboxClosed:
             raise self._closing.error() from self._closing.cause
-        if self._turns.is_used_up(measure_message(message)):
-            await self._link.inbox.let_others_run()
-        return message
+        if self._turns.is_used_up(inbox.taken_size, calls=len(messages)):
+            await inbox.let_others_run()
+        return messages
 
     @trio.lowlevel.enable_ki_protection
     async def send_message(self, message: str | bytes | bytearray | memoryview) -> None:
@@ -194,12 +234,53 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             Messages leave in the order of the calls.
 
         """
-        await self._turns.begin()
+        turns = self._turns
+        if turns.free:
+            turns.free -= 1
+        else:
+            await turns.begin()
         self._check_open()
-        frame = self._engine.send_message(check_message(message, ValueError))
+        if not isinstance(message, str | bytes):
+            message = check_message(message, ValueError)
+        keys = self._masking_keys
+        key = None if keys is None else keys.draw()
+        frame = self._engine.send_message(message, key)
         await self._send(frame)
-        if self._turns.is_used_up(len(frame)):
+        if turns.is_used_up(len(frame)):
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+    @trio.lowlevel.enable_ki_protection
+    async def send_messages(
+        self, messages: Iterable[str | bytes | bytearray | memoryview]
+    ) -> None:
+        """Send many messages, each as :meth:`send_message` does, in few writes.
+
+        They leave in batches of at most 128 KiB; other tasks run between two batches.
+
+        Args:
+            messages: Any iterable; it is asked for up to 256 messages in advance. If it
+                raises an exception, what it gave before that is sent.
+
+        Raises:
+            ConnectionClosed: If the connection is closed or closing.
+            TypeError: If a message is of another type; those before it were sent.
+            ValueError: If a message is text that cannot be encoded as UTF-8; those
+                before it were sent.
+
+        Cancellation:
+            Some first messages were sent, whole. The connection works.
+
+        Concurrency:
+            The messages of a call leave in order; those of other calls may come between
+            two batches.
+
+        """
+        source = _Source(messages)
+        while batch := source.take(_MESSAGES_PER_BATCH):
+            start = 0
+            while start < len(batch):
+                start = await self._send_batch(batch, start)
+        source.check()
 
     @trio.lowlevel.enable_ki_protection
     async def receive(self) -> str | bytes:
@@ -227,7 +308,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             if self._is_closed_in_order():
                 raise trio.EndOfChannel from closed
             raise trio.BrokenResourceError from closed
-        await self._link.inbox.let_others_run()
+        await self._inbox.let_others_run()
         return message
 
     @trio.lowlevel.enable_ki_protection
@@ -255,9 +336,14 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             raise trio.BrokenResourceError from closed
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> str | bytes:
+        messages, turns = self._inbox.messages, self._turns
+        if turns.free and len(messages) > self._spare:
+            turns.free -= 1
+            return messages.popleft()
         try:
-            return await self.get_message()
+            return await self._get_message()
         except ConnectionClosed:
             if self._closing.is_local or self._is_closed_in_order():
                 raise StopAsyncIteration from None
@@ -400,7 +486,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         """
         scope = trio.CancelScope()
         with self._ignore_messages(discard=discard), scope:
-            self._closing.dependents.add(scope)
+            self._closing.dependents.append(scope)
             if self._closing.reason is not None:
                 scope.cancel()
             try:
@@ -413,9 +499,40 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         if self._closing.reason is not None or not is_open:
             raise self._closing.error() from self._closing.cause
 
-    async def _send(self, frame: bytes) -> None:
+    async def _get_message(self) -> str | bytes:
+        """Take the next message when it takes more than that."""
+        await self._turns.begin()
+        inbox = self._inbox
         try:
-            await self._link.outbox.send(frame)
+            message = await inbox.get()
+        except InboxClosed:
+            raise self._closing.error() from self._closing.cause
+        if self._turns.is_used_up(inbox.taken_size):
+            await inbox.let_others_run()
+        return message
+
+    async def _send_batch(self, messages: list[_Sendable], start: int) -> int:
+        """Send messages from one on, one batch, and tell which is the next."""
+        await self._turns.begin()
+        self._check_open()
+        keys = None
+        if self._masking_keys is not None:
+            keys = self._masking_keys.draw(len(messages) - start)
+        frames, stop = self._engine.send_batch(messages, start, keys, MAX_BATCH_SIZE)
+        if stop == start:
+            await self.send_message(check_message(messages[start], TypeError))
+            return start + 1
+        await self._send(frames)
+        if self._turns.is_used_up(len(frames), calls=stop - start):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return stop
+
+    async def _send(self, frame: bytes | SlicedFrame) -> None:
+        outbox = self._outbox
+        try:
+            position = outbox.hand_over(frame)
+            if position < len(frame):
+                await outbox.send_rest(frame, position)
         except OutboxBroken:
             pass
         else:
@@ -434,7 +551,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
                 problem = "a message came that nobody wanted"
                 self._link.reader.refuse(_POLICY_VIOLATION, problem)
 
-        with self._link.inbox.unwanted(on_message):
+        with self._inbox.unwanted(on_message):
             yield
 
 
@@ -458,12 +575,6 @@ def make_connection(
     return WebSocketConnection(link, opened, path=path), link
 
 
-def measure_message(message: str | bytes) -> int:
-    """Tell how many bytes a message has, at most: of text nobody has counted them."""
-    is_exact = isinstance(message, bytes) or message.isascii()
-    return len(message) if is_exact else _MAX_BYTES_PER_CHARACTER * len(message)
-
-
 def check_message(message: object, error: type[TypeError | ValueError]) -> str | bytes:
     """Return text as it is and anything bytes-like as bytes; else raise an error."""
     if isinstance(message, str | bytes):
@@ -474,3 +585,36 @@ def check_message(message: object, error: type[TypeError | ValueError]) -> str |
         return cast("memoryview[int]", message).tobytes()
     kinds = "str, bytes, bytearray or memoryview"
     raise error(f"a message must be {kinds}, not {type(message).__name__}")
+
+
+class _Source:
+    """Messages of an iterable, of which an exception is kept until they are sent."""
+
+    def __init__(self, messages: Iterable[_Sendable]) -> None:
+        self._iterator = iter(messages)
+        self._error: Exception | None = None
+
+    def take(self, limit: int) -> list[_Sendable]:
+        """Return the next messages, none at the end."""
+        messages: list[_Sendable] = []
+        if self._error is None:
+            try:
+                messages.extend(itertools.islice(self._iterator, limit))
+            except Exception as error:  # noqa: BLE001  # raised by ``check``
+                self._error = error
+        return messages
+
+    def check(self) -> None:
+        """Raise what the iterable has raised."""
+        if self._error is not None:
+            raise self._error
+
+
+def _check_limit(limit: object) -> int:
+    if limit is None:
+        return sys.maxsize
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"limit must be an int or None, not {limit!r}")
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more, not {limit!r}")
+    return limit

@@ -3,13 +3,16 @@
 Theory of operation
 ===================
 
-At most ``size`` messages lie here unread; behind them are the undecoded bytes of one
-receive in the engine, and behind those the peer, who can send no more once the socket's
-buffers are full. That is the back-pressure. Each task that waits is room for one more.
+At most ``size`` messages lie here unread because they came; behind them are the
+undecoded bytes of one receive in the engine, and behind those the peer, who can send no
+more once the socket's buffers are full. That is the back-pressure. Each task that waits
+is room for one more.
 
 Whoever has a use for the next message decodes it: the reader while there is room, and a
-task that finds nothing here but may find undecoded bytes (``refill``). A hand-over from
-the reader is only for a task that had to wait.
+task that finds nothing here but may find undecoded bytes (``refill``). To decode many
+at once costs little more than one, so such a task decodes up to ``BATCH_SIZE`` ahead of
+the reader, which stands still until only ``size`` are left. A hand-over from the reader
+is only for a task that had to wait.
 
 A message given to a waiting task keeps its place until that task has run: it counts as
 unread, and the reader does nothing behind it. So a reply that the task sends in its
@@ -31,10 +34,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Protocol
 
 import trio
 
 Message = str | bytes
+
+_MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
+_NONE: deque[Message] = deque(maxlen=0)  # what an idle connection has; see ``put``
+BATCH_SIZE = 256  # messages: what a task that wants one decodes at once, at most
+
+
+class Refill(Protocol):
+    """Decodes messages for a task that asks for them."""
+
+    def __call__(self, limit: int, /, *, is_more: bool) -> None:
+        """Decode until a message is at hand, or none can be had without waiting.
+
+        Args:
+            limit: How many messages to decode at most; 0 decodes none.
+            is_more: Whether the task has messages in its hands already, so that nothing
+                may be done which must wait for its reply to them.
+
+        """
+        ...
 
 
 class InboxClosed(Exception):
@@ -52,30 +75,51 @@ class _Ticket:
 
 
 class Inbox:
-    """The messages of one connection that nobody has taken yet."""
+    """The messages of one connection that nobody has taken yet.
+
+    Attributes:
+        messages: The messages, oldest first. While there are more than ``spare`` of
+            them, the oldest may be taken without a call.
+        spare: See ``messages``.
+        taken_size: How many bytes the last call that took messages has to answer for:
+            those it took, and those that were decoded for it in advance.
+        is_closed: Whether no message will come any more.
+
+    """
 
     def __init__(
         self,
         size: float,
         *,
-        refill: Callable[[], None],
+        refill: Refill,
         on_taken: Callable[[], None],
     ) -> None:
+        self.messages: deque[Message] = _NONE
+        self.spare: float = size + 1  # the reader must be told when there is room again
+        self.taken_size: int = 0
+        self.is_closed: bool = False
         self._size = size
         self._refill = refill
         self._on_taken = on_taken
-        self._messages: deque[Message] = deque()
-        self._tickets: deque[_Ticket] = deque()
+        self._tickets: list[_Ticket] = []  # an empty deque has 600 bytes
         self._handed_over = 0
+        self._fresh_size = 0  # on the wire, of what was decoded for the task that asks
         self._on_unwanted: list[Callable[[], None]] = []
-        self.is_closed: bool = False
 
     @property
-    def has_room(self) -> bool:
-        """Whether the next message may be decoded."""
-        if self._tickets or self.is_closed or self._on_unwanted:
-            return True
-        return len(self._messages) + self._handed_over < self._size
+    def room(self) -> int:
+        """How many more messages may be decoded, in one go."""
+        if self._tickets:
+            return 1
+        if self.is_closed or self._on_unwanted:
+            return BATCH_SIZE
+        free = self._size - len(self.messages) - self._handed_over
+        return int(min(max(free, 0), BATCH_SIZE))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether more messages are unread than may come before one is asked for."""
+        return len(self.messages) > self._size
 
     @property
     def has_waiters(self) -> bool:
@@ -90,7 +134,7 @@ class Inbox:
     @property
     def is_unread(self) -> bool:
         """Whether a message is here that no task has taken, or not yet run with."""
-        return bool(self._messages) or self._handed_over > 0
+        return bool(self.messages) or self._handed_over > 0
 
     @property
     def is_unwanted(self) -> bool:
@@ -101,19 +145,29 @@ class Inbox:
         """Say that a message came which is not wanted."""
         self._on_unwanted[-1]()
 
-    def put(self, message: Message) -> None:
-        """Give a message to the task that waits longest, or keep it."""
+    def put(self, messages: list[Message], size: int) -> None:
+        """Give messages to the tasks that wait longest, or keep them.
+
+        Args:
+            messages: The messages, no more than there was room for.
+            size: How many bytes they had on the wire.
+
+        """
         if self.is_closed:
             return
+        self._fresh_size += size
         if self._tickets:
-            ticket = self._tickets.popleft()
+            (message,) = messages
+            ticket = self._tickets.pop(0)
             ticket.message = message
             self._handed_over += 1
             trio.lowlevel.reschedule(ticket.task)
         elif self._on_unwanted:
             self.turn_away()
+        elif self.messages is _NONE:
+            self.messages = deque(messages)  # made late: an empty one has 600 bytes
         else:
-            self._messages.append(message)
+            self.messages += messages
 
     async def get(self) -> Message:
         """Take the oldest message; does not yield if one is at hand.
@@ -125,15 +179,56 @@ class Inbox:
             A cancelled call takes nothing.
 
         """
-        if not self._messages and not self._on_unwanted:
-            self._refill()
-        if self._messages:
-            message = self._messages.popleft()
-            self._on_taken()
+        has_asked = not self.messages
+        if has_asked:
+            self._ask(BATCH_SIZE)
+        if self.messages:
+            message = self.messages.popleft()
+            self.taken_size = self._fresh_size if has_asked else _measure(message)
+            if not self.is_ahead:
+                self._on_taken()
             return message  # noqa: ASYNC910  # see turns
         if self.is_closed:
             raise InboxClosed
         return await self._wait()
+
+    async def get_all(self, limit: int) -> list[Message]:
+        """Take all messages at hand, oldest first; waits if there is none.
+
+        Args:
+            limit: The most messages to take.
+
+        Raises:
+            InboxClosed: Once no message will come any more.
+
+        Cancellation:
+            A cancelled call takes nothing.
+
+        """
+        has_asked = not self.messages
+        if has_asked:
+            self._ask(limit)
+        if not self.messages:
+            if self.is_closed:
+                raise InboxClosed
+            return [await self._wait()]
+        taken: list[Message] = []
+        while self.messages and len(taken) < limit:
+            if len(self.messages) <= limit - len(taken):
+                taken += self.messages
+                self.messages.clear()
+                self._refill(limit - len(taken), is_more=True)
+            else:
+                taken.append(self.messages.popleft())
+        self.taken_size = self._fresh_size if has_asked else sum(map(_measure, taken))
+        self._on_taken()
+        return taken  # noqa: ASYNC910  # see turns
+
+    def _ask(self, limit: int) -> None:
+        """Have messages decoded for the task that asks, if it may take them at once."""
+        if not (self.is_closed or self._tickets or self._on_unwanted):
+            self._fresh_size = 0
+            self._refill(limit, is_more=False)
 
     async def let_others_run(self) -> None:
         """Give up a turn with a message just taken, which keeps its place meanwhile."""
@@ -157,6 +252,7 @@ class Inbox:
             raise InboxClosed
         self._handed_over -= 1
         self._on_taken()
+        self.taken_size = _measure(ticket.message)
         return ticket.message
 
     def close(self, *, discard: bool) -> None:
@@ -168,8 +264,8 @@ class Inbox:
         """
         self.is_closed = True
         if discard:
-            self._messages.clear()
-        tickets, self._tickets = self._tickets, deque()
+            self.messages.clear()
+        tickets, self._tickets = self._tickets, []
         for ticket in tickets:
             trio.lowlevel.reschedule(ticket.task)
 
@@ -178,10 +274,16 @@ class Inbox:
         """Keep no message that no task waits for; ``on_message`` is called instead."""
         self._on_unwanted.append(on_message)
         try:
-            if self._messages and not self.is_closed:
-                self._messages.clear()
+            if self.messages and not self.is_closed:
+                self.messages.clear()
                 on_message()
             self._on_taken()
             yield
         finally:
             self._on_unwanted.remove(on_message)
+
+
+def _measure(message: Message) -> int:
+    """Tell how many bytes a message has, at most: of text nobody has counted them."""
+    is_exact = isinstance(message, bytes) or message.isascii()
+    return len(message) if is_exact else _MAX_BYTES_PER_CHARACTER * len(message)

@@ -17,8 +17,12 @@ broken for good:
 
 A stream that can be written without blocking (``WritesNow``) is tried first: if nothing
 waits in front, a sender gives its bytes to the socket at once, and only what the socket
-did not take is left to the writer. The writer takes all that waits at once, so
-concurrent senders share one write.
+did not take is left to the writer. TLS over such a socket (``Holds``) takes all that it
+is given and holds what the socket did not take, so a sender may encrypt in its own
+task, out of reach of a cancellation, and the writer only waits for the rest to leave.
+The writer takes all that waits at once, so concurrent senders share one write.
+
+A large frame is not built at once but in slices, by whoever writes it.
 
 ``post`` is for those that must not wait, the reader above all: a peer that does not
 read must not stop us from reading. What is posted is bounded by its senders: one Close,
@@ -32,16 +36,17 @@ mean.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import trio
 
+from .._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
 from .._stream import STREAM_ERRORS
 
 MAX_WAITING_PONGS = 32
 MAX_BATCH_SIZE = 131_072  # bytes: larger writes cost the cache more than they save
+MAX_SIZE_AT_ONCE = 1_048_576  # bytes: what a sender writes without letting others run
 
 _TURNS_WITHOUT_WAITING = 16  # start the writer, encrypt, write, come back: about eight
 
@@ -65,19 +70,48 @@ class OutboxBroken(Exception):
     """Nothing can be sent any more."""
 
 
-class _Entry:
-    """Bytes that wait, and what waits for them."""
+@runtime_checkable
+class Holds(Protocol):
+    """A stream that can take all that it is given and hold it until it has left."""
 
-    __slots__ = ("data", "is_done", "is_started", "on_written", "task")
+    def hold(self) -> None:
+        """Do so from now on."""
+        ...
+
+    @property
+    def has_held(self) -> bool:
+        """Whether something is held."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until nothing is held.
+
+        Raises:
+            trio.BrokenResourceError: If the connection is gone.
+            trio.ClosedResourceError: If the stream is closed.
+
+        """
+        ...
+
+
+class _Entry:
+    """Bytes that wait, and what waits for them.
+
+    ``position`` tells how many of them the stream has taken already.
+    """
+
+    __slots__ = ("data", "is_done", "is_started", "on_written", "position", "task")
 
     def __init__(
         self,
-        data: bytes | memoryview,
+        data: bytes | SlicedFrame,
+        position: int,
         *,
         on_written: Callable[[], None] | None = None,
     ) -> None:
         self.data = data
-        self.is_started = False
+        self.position = position
+        self.is_started = position > 0
         self.is_done = False
         self.on_written = on_written
         self.task: trio.lowlevel.Task | None = None
@@ -96,13 +130,18 @@ class Outbox:
     ) -> None:
         self._stream = stream
         self._writes_now = stream if isinstance(stream, WritesNow) else None
+        self._holds = _find_holding(stream)
+        if self._holds is not None:
+            self._holds.hold()
+        self._is_encrypting = False
         self._on_broken = on_broken
         self._nursery: trio.Nursery | None = None
-        self._queue: deque[_Entry] = deque()
-        self._pongs: deque[_Entry] = deque()  # those in the queue that may be dropped
+        # Lists, because an empty deque has 600 bytes.
+        self._queue: list[_Entry] = []
+        self._pongs: list[_Entry] = []  # those in the queue that may be dropped
         self._writer_scope: trio.CancelScope | None = None
         self._is_broken = False
-        self._idle_waiters = trio.lowlevel.ParkingLot()
+        self._idle_waiters: trio.lowlevel.ParkingLot | None = None  # if there are any
 
     @property
     def is_broken(self) -> bool:
@@ -112,32 +151,73 @@ class Outbox:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is being written."""
-        return not self._queue and self._writer_scope is None
+        return not (self._queue or self._writer_scope or self._is_encrypting)
 
     def start(self, nursery: trio.Nursery) -> None:
         """Give the writer a home; what was posted before leaves now."""
         self._nursery = nursery
-        if self._queue:
-            self._start_writer(nursery)
+        self._wake_writer()
 
-    async def send(self, data: bytes) -> None:
-        """Send bytes and return when they were handed to the stream.
+    def hand_over(self, data: bytes | SlicedFrame) -> int:
+        """Give the stream what it takes without waiting.
 
-        A call whose bytes the stream takes at once does not yield.
+        Returns:
+            How many bytes it took; ``send_rest`` does the rest.
 
         Raises:
-            OutboxBroken: If they could not leave. A part of them may have.
+            OutboxBroken: If nothing can be sent.
+
+        """
+        if self._is_broken:
+            raise OutboxBroken
+        if self._writes_now is None or self._queue or self._writer_scope is not None:
+            return 0
+        try:
+            if isinstance(data, bytes):
+                return self._writes_now.write_now(data)
+            return _write_slices(self._writes_now, data)
+        except STREAM_ERRORS as error:
+            self._break(error)
+            raise OutboxBroken from error
+
+    async def send_rest(self, data: bytes | SlicedFrame, position: int) -> None:
+        """Send what the stream did not take at once, and return when it has it.
+
+        Args:
+            data: What ``hand_over`` was given.
+            position: What that returned.
+
+        Raises:
+            OutboxBroken: If it could not leave. A part of it may have.
 
         Cancellation:
             Bytes of which nothing was handed over are withdrawn; the others leave
             whole, after the call.
 
         """
-        rest = self._write_at_once(data)
-        if not rest:
-            return  # noqa: ASYNC910  # see turns
-        entry = _Entry(rest)
-        entry.is_started = len(rest) < len(data)
+        if self._holds is not None and self.is_idle and len(data) <= MAX_BATCH_SIZE:
+            await self._encrypt(cast("bytes", data), self._holds)
+        else:
+            await self._enqueue(_Entry(data, position))
+
+    async def _encrypt(self, data: bytes, holds: Holds) -> None:
+        self._is_encrypting = True
+        try:
+            with trio.CancelScope(shield=True):
+                await self._stream.send_all(data)
+        except STREAM_ERRORS as error:
+            self._break(error)
+            raise OutboxBroken from error
+        finally:
+            self._is_encrypting = False
+            self._wake_writer()
+            self._note_idle()
+        if holds.has_held:
+            entry = _Entry(b"", 0)
+            entry.is_started = True
+            await self._enqueue(entry)
+
+    async def _enqueue(self, entry: _Entry) -> None:
         self._append(entry)
         entry.task = trio.lowlevel.current_task()
 
@@ -167,12 +247,11 @@ class Outbox:
 
         """
         try:
-            rest = self._write_at_once(data)
+            position = self.hand_over(data)
         except OutboxBroken:
             return
-        if rest:
-            entry = _Entry(rest, on_written=on_written)
-            entry.is_started = len(rest) < len(data)
+        if position < len(data):
+            entry = _Entry(data, position, on_written=on_written)
             self._append(entry)
             if is_pong and not entry.is_started:
                 self._pongs.append(entry)
@@ -183,6 +262,8 @@ class Outbox:
     async def flush(self) -> None:  # noqa: ASYNC910  # nothing may be there
         """Wait until nothing waits any more, or nothing can leave."""
         while not self.is_idle and not self._is_broken:
+            if self._idle_waiters is None:
+                self._idle_waiters = trio.lowlevel.ParkingLot()
             await self._idle_waiters.park()
 
     async def flush_without_waiting(self) -> None:  # noqa: ASYNC910  # as flush
@@ -202,36 +283,25 @@ class Outbox:
         self._is_broken = True
         if self._writer_scope is not None:
             self._writer_scope.cancel()
-        entries, self._queue = self._queue, deque()
+        entries, self._queue = self._queue, []
         for entry in entries:
             entry.wake()
-        self._idle_waiters.unpark_all()
-
-    def _write_at_once(self, data: bytes) -> bytes | memoryview:
-        """Give the socket what it takes now and return the rest."""
-        if self._is_broken:
-            raise OutboxBroken
-        if self._writes_now is None or not self.is_idle:
-            return data
-        try:
-            written = self._writes_now.write_now(data)
-        except STREAM_ERRORS as error:
-            self._break(error)
-            raise OutboxBroken from error
-        return b"" if written == len(data) else memoryview(data)[written:]
+        self._note_idle()
 
     def _append(self, entry: _Entry) -> None:
         self._queue.append(entry)
-        if self._nursery is not None and self._writer_scope is None:
-            self._start_writer(self._nursery)
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        """Start the writer if something waits and nobody writes."""
+        is_writing = self._writer_scope is not None or self._is_encrypting
+        if self._queue and self._nursery is not None and not is_writing:
+            self._writer_scope = trio.CancelScope(shield=True)
+            self._nursery.start_soon(self._write, self._writer_scope)
 
     def _drop_old_pong(self) -> None:
         if len(self._pongs) > MAX_WAITING_PONGS:
-            self._queue.remove(self._pongs.popleft())
-
-    def _start_writer(self, nursery: trio.Nursery) -> None:
-        self._writer_scope = trio.CancelScope(shield=True)
-        nursery.start_soon(self._write, self._writer_scope)
+            self._queue.remove(self._pongs.pop(0))
 
     @trio.lowlevel.enable_ki_protection
     async def _write(  # noqa: ASYNC910  # what was to be written may be withdrawn
@@ -245,26 +315,28 @@ class Outbox:
             self._break(error)
         finally:
             self._writer_scope = None
-            self._idle_waiters.unpark_all()
+            self._note_idle()
 
     def _take_batch(self) -> list[_Entry]:
-        batch = [self._queue.popleft()]
-        size = len(batch[0].data)
-        while self._queue and size + len(self._queue[0].data) <= MAX_BATCH_SIZE:
-            batch.append(self._queue.popleft())
-            size += len(batch[-1].data)
-        for entry in batch:
+        batch: list[_Entry] = []
+        size = 0
+        for entry in self._queue:
+            size += len(entry.data)
+            if batch and size > MAX_BATCH_SIZE:
+                break
+            batch.append(entry)
             entry.is_started = True
             if self._pongs and entry is self._pongs[0]:
-                self._pongs.popleft()
+                del self._pongs[0]
+        del self._queue[: len(batch)]
         return batch
 
     async def _write_batch(self, batch: list[_Entry]) -> None:
-        data = batch[0].data
-        if len(batch) > 1:
-            data = b"".join(entry.data for entry in batch)
         try:
-            await self._stream.send_all(data)
+            if isinstance(batch[0].data, SlicedFrame):
+                await self._write_frame(batch[0].data, batch[0].position)
+            else:
+                await self._write_all(batch)
             for entry in batch:
                 entry.is_done = True
                 if entry.on_written is not None:
@@ -273,6 +345,70 @@ class Outbox:
             for entry in batch:
                 entry.wake()
 
+    async def _write_frame(self, frame: SlicedFrame, position: int) -> None:
+        scratch = bytearray(SLICE_SIZE)
+        while position < len(frame):
+            with frame.cut(position, scratch) as part:
+                await self._write_part(part)
+                position += len(part)
+
+    async def _write_all(self, batch: list[_Entry]) -> None:
+        parts = [cast("bytes", entry.data) for entry in batch]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        position = batch[0].position  # only the first of a queue can have begun
+        with memoryview(data) as view:
+            while True:
+                size = len(data) if self._holds is None else SLICE_SIZE
+                with view[position : position + size] as part:
+                    await self._write_part(part)
+                position += size
+                if position >= len(data):
+                    return
+
+    async def _write_part(self, part: memoryview) -> None:
+        await self._stream.send_all(part)
+        if self._holds is not None:
+            await self._holds.drain()
+
+    def _note_idle(self) -> None:
+        """Have those who wait for the end of it look whether it has come."""
+        if self._idle_waiters is not None:
+            self._idle_waiters.unpark_all()
+
     def _break(self, error: Exception) -> None:
-        self.close()
-        self._on_broken(error)
+        if not self._is_broken:
+            self.close()
+            self._on_broken(error)
+
+
+def _find_holding(stream: trio.abc.SendStream) -> Holds | None:
+    """Return what is under TLS, if that can hold bytes."""
+    if not isinstance(stream, trio.SSLStream):
+        return None
+    transport = cast("trio.SSLStream[trio.abc.Stream]", stream).transport_stream
+    return transport if isinstance(transport, Holds) else None
+
+
+_scratch: trio.lowlevel.RunVar[bytearray] = trio.lowlevel.RunVar("scratch")
+
+
+def _find_scratch() -> bytearray:
+    """Return where a sender of this run makes its slices; they are used at once."""
+    try:
+        return _scratch.get()
+    except LookupError:
+        scratch = bytearray(SLICE_SIZE)
+        _scratch.set(scratch)
+        return scratch
+
+
+def _write_slices(stream: WritesNow, frame: SlicedFrame) -> int:
+    scratch = _find_scratch()
+    position = 0
+    while position < min(len(frame), MAX_SIZE_AT_ONCE):
+        with frame.cut(position, scratch) as part:
+            written = stream.write_now(part)
+            position += written
+            if written < len(part):
+                break
+    return position

@@ -10,10 +10,14 @@ sides that both send at full speed cannot block each other.
 
 ``pump`` takes events from the engine and acts on them. It does not wait, and two kinds
 of tasks run it: the reader, and a task in ``get_message`` that finds no message at hand
-(``refill``), which saves a turn of the scheduler for each message of a flood. It stops
+(``refill``), which saves a turn of the scheduler for each message of a flood. Such a
+task also receives, if the stream can be read without waiting and had much to give last
+time. The reader, which waits for the same stream meanwhile, merely wakes for nothing.
+What is wrong with the stream is left for the reader to find. The pump stops
 
 * when the engine needs bytes: then the reader receives;
-* when the next frame begins a message and there is no room for it;
+* when the next frame begins a message and there is no room for it, and the reader also
+  when messages were decoded ahead of it;
 * while a task that was given a message has not run: what comes behind the message may
   end the connection, and that task's reply is to leave before;
 * after some events, because a peer can put tens of thousands into one receive, and
@@ -31,15 +35,18 @@ When the reader stops in front of something it parks; whoever changes what it wa
 
 from __future__ import annotations
 
+import sys
+from typing import Protocol, runtime_checkable
+
 import trio
 
-from .._options import ConnectionOptions
+from .._options import RECEIVE_BYTES, ConnectionOptions
 from .._protocol.assembler import Assembler, MessageTooBig
 from .._protocol.engine import Engine
 from .._protocol.events import (
     CloseReceived,
     Event,
-    MessageReceived,
+    MessagesReceived,
     Pause,
     Piece,
     PingReceived,
@@ -49,12 +56,43 @@ from .._protocol.events import (
 from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
 from .._stream import STREAM_ERRORS
 from .closing import Closing
-from .inbox import Inbox
+from .inbox import BATCH_SIZE, Inbox
 from .outbox import Outbox
 from .round_trips import RoundTrips
 
 _MESSAGE_TOO_BIG = 1009
 _EVENTS_PER_TURN = 32  # less than a millisecond of work, so that floods delay nobody
+_RECEIVES_PER_CALL = 16  # as above, for a task that receives for itself
+_VACANCY_FACTOR = 4  # a large message goes straight to its place in large receives
+
+
+@runtime_checkable
+class ReadsNow(Protocol):
+    """A stream that can be read without blocking."""
+
+    def read_now(self, size: int) -> bytes | None:
+        """Read what is there, if there is something; nothing at the end.
+
+        Raises:
+            trio.BrokenResourceError: If the connection is gone.
+            trio.ClosedResourceError: If the stream was closed.
+
+        """
+        ...
+
+    def read_now_into(self, buffer: memoryview) -> int | None:
+        """Read what is there into a buffer and tell how much that was.
+
+        Raises:
+            trio.BrokenResourceError: If the connection is gone.
+            trio.ClosedResourceError: If the stream was closed.
+
+        """
+        ...
+
+    async def wait_readable(self) -> None:
+        """Wait until there is something, or the end."""
+        ...
 
 
 class Reader:
@@ -73,9 +111,14 @@ class Reader:
         self._engine = engine
         self._closing = closing
         self._round_trips = round_trips
+        self._reads_now = stream if isinstance(stream, ReadsNow) else None
         self._receive_size = options.receive_buffer_size
         self._max_size = options.max_message_size
-        self._assembler = Assembler(options.max_message_size)
+        self._max_plain_size = int(min(options.max_message_size, sys.maxsize))
+        self._is_flowing = False
+        self._stream_error: Exception | None = None
+        self._assembler: Assembler | None = None  # the lane needs none
+        self._message_size = 0
         self._is_finishing = False
         self._is_skipping = False
         self._too_big: tuple[MessageTooBig, Piece] | None = None
@@ -118,10 +161,17 @@ class Reader:
                 return  # noqa: ASYNC910  # often nothing is left
             await trio.lowlevel.checkpoint()
 
-    def refill(self) -> None:
-        """Decode until a message is at hand, for a task that asks for one."""
+    def refill(self, limit: int, *, is_more: bool) -> None:
+        """Decode messages for a task that asks; see ``Refill``."""
+        if not limit:
+            return
+        pause: Pause | None = Pause.DATA
         if self._engine.has_undecoded or self._violation or self._too_big:
-            self._pump(is_asked=True)
+            pause = self._pump(limit, is_more=is_more)
+        for _ in range(_RECEIVES_PER_CALL):
+            if pause is not Pause.DATA or is_more or not self._receive_for_caller():
+                return
+            pause = self._pump(limit)
 
     def wake(self) -> None:
         """Look again at what the reader stopped for."""
@@ -148,39 +198,82 @@ class Reader:
         return is_exchanged and not self._engine.is_client
 
     async def _receive(self) -> bool:
+        """Wait until there may be something new; False at the end of the stream."""
+        count: int | None = 0
         try:
-            data = await self._stream.receive_some(self._receive_size)
+            if self._reads_now is None:
+                data = await self._stream.receive_some(self._receive_size)
+                self._engine.receive_data(data)
+                count = len(data)
+            else:
+                await self._reads_now.wait_readable()
+                count = self._receive_now(self._reads_now)
         except STREAM_ERRORS as error:
             self._closing.lose(error)
             return False  # noqa: ASYNC910  # the reader is done
-        if not data:
-            self._closing.lose(None)
-            return False
-        self._engine.receive_data(data)
-        return True
+        if count == 0:
+            self._closing.lose(self._stream_error)
+        return count != 0
 
-    def _pump(self, *, is_asked: bool = False) -> Pause | None:
-        """Act on events; tell why there is none, or None after many."""
+    def _receive_for_caller(self) -> bool:
+        """Receive in the task that wants a message, if much was there last time."""
+        if self._reads_now is None or not self._is_flowing:
+            return False
+        try:
+            return bool(self._receive_now(self._reads_now))
+        except STREAM_ERRORS as error:
+            self._stream_error = error  # told once; the reader sees only that it ended
+            return False
+
+    def _receive_now(self, stream: ReadsNow) -> int | None:
+        """Receive what is there and tell how many bytes; None if there are none yet."""
+        size = self._receive_size or RECEIVE_BYTES
+        vacancy = self._engine.vacancy(_VACANCY_FACTOR * size)
+        if vacancy is None:
+            data = stream.read_now(size)
+            count = None if data is None else len(data)
+            self._is_flowing = count is not None and count > size // 2
+            if data:
+                self._engine.receive_data(data)
+            return count
+        with vacancy:
+            count = stream.read_now_into(vacancy)
+            self._is_flowing = count == len(vacancy)
+        if count:
+            self._engine.fill_vacancy(count)
+        return count
+
+    def _pump(self, asked: int = 0, *, is_more: bool = False) -> Pause | None:
+        """Act on events; tell why there is none, or None after many.
+
+        Args:
+            asked: How many messages a task wants; 0 is for the reader.
+            is_more: Whether that task has some already.
+
+        """
         for _ in range(_EVENTS_PER_TURN):
-            pause = self._look_for_stop(is_asked=is_asked)
+            pause = self._look_for_stop(is_asked=asked > 0, is_more=is_more)
             if pause is not None:
                 return pause
-            event = self._engine.next_event(
-                has_room=self._inbox.has_room or self._is_finishing,
-                max_size=self._max_size,
-            )
+            room = BATCH_SIZE if self._is_finishing else asked or self._inbox.room
+            event = self._engine.next_event(room=room, max_size=self._max_plain_size)
             if isinstance(event, Pause):
                 return event
             self._handle(event)
         return None
 
-    def _look_for_stop(self, *, is_asked: bool) -> Pause | None:
+    def _look_for_stop(self, *, is_asked: bool, is_more: bool) -> Pause | None:
         """Act on what stopped the reader if its time has come."""
         if self._inbox.is_closed or (self._is_finishing and self._too_big is None):
             return None
-        if self._is_finishing or self._inbox.has_handed_over:
-            return Pause.ROOM
-        if is_asked and self._inbox.is_unread:
+        if self._inbox.has_handed_over and not self._engine.has_undecoded:
+            return Pause.DATA  # by the time that more comes, the task will have run
+        if (
+            self._is_finishing
+            or self._inbox.has_handed_over
+            or (self._inbox.is_unread if is_asked else self._inbox.is_ahead)
+            or (is_more and (self._violation or self._engine.is_before_close))
+        ):
             return Pause.ROOM
         if self._violation is not None:
             return self._judge_violation(self._violation)
@@ -199,7 +292,7 @@ class Reader:
         """Decide what to do about a message over the limit."""
         if self._inbox.is_unwanted:
             self._too_big = None
-            self._assembler = Assembler(self._max_size)
+            self._assembler = None
             self._is_skipping = not piece.is_last
             self._inbox.turn_away()
         elif not self._inbox.has_waiters:
@@ -216,8 +309,8 @@ class Reader:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case MessageReceived(data=message):
-                self._inbox.put(message)
+            case MessagesReceived(messages=messages, size=size):
+                self._inbox.put(messages, size)
             case Piece():
                 self._add(event)
             case PingReceived(payload=payload):
@@ -237,13 +330,17 @@ class Reader:
         if self._is_skipping:
             self._is_skipping = not piece.is_last
             return
+        if self._assembler is None:
+            self._assembler = Assembler(self._max_size)
         try:
             message = self._assembler.add(piece)
         except MessageTooBig as error:
             self._too_big = error, piece
         else:
+            self._message_size += piece.size
             if message is not None:
-                self._inbox.put(message)
+                self._inbox.put([message], self._message_size)
+                self._message_size = 0
 
     def _answer(self, payload: bytes) -> None:
         # A ping behind our Close is not answered: the peer will not wait for it.

@@ -38,7 +38,7 @@ class RoundTrips:
 
     def __init__(self) -> None:
         self.latest: float | None = None
-        self._ledger = PingLedger()
+        self._ledger: PingLedger | None = None  # most connections send no pings
         self._pings: dict[bytes, Ping] = {}
 
     def begin(self, payload: bytes | None) -> Ping:
@@ -55,6 +55,8 @@ class RoundTrips:
         if payload is None:
             payload = self._draw_payload()
         check_payload(payload)
+        if self._ledger is None:
+            self._ledger = PingLedger()
         self._ledger.record_ping(payload, trio.current_time())
         ping = self._pings[payload] = Ping(payload)
         return ping
@@ -62,12 +64,14 @@ class RoundTrips:
     def forget(self, ping: Ping) -> None:
         """Note that nobody waits for a ping any more, whether it was settled or not."""
         # A payload that was settled may be on its way again, for another task.
-        if self._pings.get(ping.payload) is ping:
+        if self._ledger is not None and self._pings.get(ping.payload) is ping:
             del self._pings[ping.payload]
             self._ledger.forget(ping.payload)
 
     def settle(self, payload: bytes) -> None:
         """Note that a pong has come: it settles its ping and every older one."""
+        if self._ledger is None:
+            return
         settled = self._ledger.record_pong(payload, trio.current_time())
         for sent, round_trip in settled.items():
             ping = self._pings.pop(sent)

@@ -10,6 +10,9 @@ of Trio are counted, and the budget is the same for all of them: whoever uses it
 pays. Calls and bytes are counted, not time, because with a clock the order of tasks
 would differ from run to run.
 
+Most calls are *free*: they take one off a counter and look no further. Each 16th looks
+for a cancellation, and it is in such a call that the budget may turn out to be used up.
+
 The two halves of a checkpoint are apart, as in Trio's own primitives: a cancellation is
 looked for before anything is done, and other tasks run when all is done. So a call that
 was cancelled here has taken and sent nothing, and calls have their effect in the order
@@ -24,39 +27,60 @@ CALLS_PER_CANCELLATION_CHECK = 16
 CALLS_PER_CHECKPOINT = 256
 BYTES_PER_CHECKPOINT = 262_144
 
+_FREE_CALLS = CALLS_PER_CANCELLATION_CHECK - 1
+_CHECKS_PER_CHECKPOINT = CALLS_PER_CHECKPOINT // CALLS_PER_CANCELLATION_CHECK
+
 
 class Turns:
-    """The budget that all connections of one ``trio.run`` share."""
+    """The budget that all connections of one ``trio.run`` share.
+
+    Attributes:
+        free: How many calls may be made before one looks for a cancellation. A call
+            that takes one off needs no ``begin``.
+
+    """
+
+    __slots__ = ("_bytes", "_checks", "free")
 
     def __init__(self) -> None:
-        self._calls = 0
+        self.free: int = _FREE_CALLS
+        self._checks = 0
         self._bytes = 0
 
     async def begin(self) -> None:  # noqa: ASYNC910  # that is the point
         """Look for a cancellation if it is time to, before anything is done."""
-        self._calls += 1
-        if self._calls > CALLS_PER_CHECKPOINT:
+        if self.free:
+            self.free -= 1
+            return  # noqa: ASYNC910  # as above
+        self._checks += 1
+        if self._checks > _CHECKS_PER_CHECKPOINT:
             # Calls that fail do not come to ``is_used_up``, and may go on for ever.
             self._restart()
             await trio.lowlevel.checkpoint()
-        elif self._calls % CALLS_PER_CANCELLATION_CHECK == 0:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            return
+        is_last = self._checks == _CHECKS_PER_CHECKPOINT
+        self.free = 0 if is_last else _FREE_CALLS
+        await trio.lowlevel.checkpoint_if_cancelled()
 
-    def is_used_up(self, size: int) -> bool:
+    def is_used_up(self, size: int, *, calls: int = 0) -> bool:
         """Tell whether others are to run now; the caller sees to that.
 
         Args:
             size: How many bytes the call has got or sent.
+            calls: For how many calls it stands, beside itself.
 
         """
         self._bytes += size
-        if self._calls < CALLS_PER_CHECKPOINT and self._bytes < BYTES_PER_CHECKPOINT:
+        self._checks += calls // CALLS_PER_CANCELLATION_CHECK
+        if self._checks < _CHECKS_PER_CHECKPOINT and self._bytes < BYTES_PER_CHECKPOINT:
             return False
         self._restart()
         return True
 
     def _restart(self) -> None:
-        self._calls = self._bytes = 0
+        self.free = _FREE_CALLS
+        self._checks = 0
+        self._bytes = 0
 
 
 _turns: trio.lowlevel.RunVar[Turns] = trio.lowlevel.RunVar("turns")

@@ -11,6 +11,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from .._errors import ConnectionRejected, InvalidHandshake
+from .chosen_lane import LANE
 from .engine import Engine
 from .headers import Headers, find_values
 from .http_head import TCHARS, BadHead, HeadBuffer, HeadSyntax, check_bodiless, is_host
@@ -196,10 +197,8 @@ class ClientHandshake:
             problem = explain_switch(head, self._subprotocols)
             raise InvalidHandshake(problem) from None
         (accepted,) = self._wsproto.events()
-        connection = self._wsproto.connection
         assert isinstance(accepted, AcceptConnection)
-        assert connection is not None
-        engine = Engine(connection, is_client=True)
+        engine = Engine(is_client=True, lane=LANE)
         engine.receive_data(self._heads.take_rest())
         return Opened(engine, tuple(accepted.extra_headers), accepted.subprotocol)
 

@@ -25,6 +25,11 @@ The rules that keep this true:
 * After a Close frame or a violation nothing is parsed: wsproto's generator is dead
   then, and its state may still say OPEN. What arrives later is dropped.
 
+Plain frames need none of this. Where a message may begin, the lane is asked first: it
+takes all whole frames that it can, and one whose header is plain and whose payload is
+still arriving is collected beside wsproto, which stays at its boundary meanwhile. Bad
+UTF-8 is never judged by the lane: wsproto gets that frame and reports it.
+
 Received bytes are never moved for the sake of the frames in them: ``_start`` walks
 through ``_data``, and what it has passed is let go before more comes.
 
@@ -37,17 +42,23 @@ state first: to send what it forbids is a mistake of ours.
 from __future__ import annotations
 
 import struct
-from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 
 import wsproto.events
-from wsproto.connection import Connection, ConnectionState as WsprotoState
+from wsproto.connection import (
+    Connection,
+    ConnectionState as WsprotoState,
+    ConnectionType,
+)
 from wsproto.frame_protocol import CloseReason as WsprotoCloseReason
 from wsproto.utilities import ProtocolError as WsprotoError
 
+from .collector import Collector
 from .events import (
     CloseReceived,
     Event,
-    MessageReceived,
+    MessagesReceived,
     Pause,
     Piece,
     PingReceived,
@@ -59,9 +70,11 @@ from .frame_header import (
     FrameHeader,
     Opcode,
     mask_payload,
+    measure_shortest,
     parse_header,
 )
 from .lane import Lane
+from .sliced_frame import SLICE_SIZE, SlicedFrame
 from .state import (
     MAY_RECEIVE,
     MAY_SEND_CLOSE,
@@ -81,6 +94,8 @@ _TRY_AGAIN_LATER = 1013
 _BAD_GATEWAY = 1014
 
 _CLOSE = int(Opcode.CLOSE)
+_PLAIN = (0x80 | Opcode.TEXT, 0x80 | Opcode.BINARY)  # final, no reserved bit
+_MASKED = 0x80
 _FIRST_CONTROL_OPCODE = 8
 _CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
 
@@ -97,22 +112,36 @@ class Engine:
     """
 
     def __init__(
-        self, connection: Connection, *, is_client: bool, lane: Lane | None = None
+        self,
+        connection: Connection | None = None,
+        *,
+        is_client: bool,
+        lane: Lane | None = None,
     ) -> None:
         self.is_client = is_client
         self.state: ConnectionState = ConnectionState.OPEN
         self.is_over: bool = False
-        self._wsproto = connection
+        self._connection = connection
         self._lane = lane
         self._data = b""
         self._start = 0
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []  # few at a time; an empty deque has 600 bytes
+        self._collector: Collector | None = None
         self._head = b""
         self._frame: FrameHeader | None = None
         self._unfed = 0
         self._is_frame_reported = False
         self._message_kind: Opcode | None = None
         self._is_bad_gateway = False
+
+    @property
+    def _wsproto(self) -> Connection:
+        # Made when it is needed: a connection that is idle, or has only plain messages
+        # to say, is half the size without it.
+        if self._connection is None:
+            role = ConnectionType.CLIENT if self.is_client else ConnectionType.SERVER
+            self._connection = Connection(role)
+        return self._connection
 
     def take_step(self, step: Step) -> None:
         """Move to the next state; the only place that does."""
@@ -130,10 +159,33 @@ class Engine:
             self._let_go()
             self._data += data  # no copy if nothing is left of what came before
 
+    def vacancy(self, size: int) -> memoryview | None:
+        """Return where bytes may be received straight to, if a large frame arrives.
+
+        Whoever writes there releases the view and tells ``fill_vacancy``. None means
+        that bytes are to be given to ``receive_data``.
+        """
+        if self._collector is None or self._data:
+            return None
+        return self._collector.vacancy(size)
+
+    def fill_vacancy(self, size: int) -> None:
+        """Take note that so many bytes were received straight to their place."""
+        assert self._collector is not None
+        self._collector.fill(size)
+
     @property
     def has_undecoded(self) -> bool:
         """Whether received bytes wait to be decoded, or what they mean to be told."""
         return len(self._data) > self._start or bool(self._events)
+
+    @property
+    def is_before_close(self) -> bool:
+        """Whether the next frame is a Close, as far as can be seen."""
+        is_amid = self._frame is not None or self._collector is not None
+        if is_amid or self._start >= len(self._data):
+            return False
+        return self._data[self._start] & 0x0F == _CLOSE
 
     def receive_eof(self) -> None:
         """Take note that the stream has ended, by whichever end."""
@@ -143,50 +195,95 @@ class Engine:
         """Give up on a peer that does what is legal but not wanted here."""
         self.take_step(Step.VIOLATION_FOUND)
 
-    def next_event(self, *, has_room: bool, max_size: float) -> Event | Pause:
+    def next_event(self, *, room: int, max_size: int) -> Event | Pause:
         """Report the next thing that has happened, or why there is none.
 
         Args:
-            has_room: Whether there is room for a new message. If not, the engine stops
-                in front of the first frame of the next message.
+            room: How many new messages there is room for. If none, the engine stops in
+                front of the first frame of the next message.
             max_size: The largest message, in bytes, that the lane may take.
 
         """
-        while not self._events:
+        while True:
+            if self._events:
+                return self._events.pop(0)
             if self.is_over:
                 return Pause.ENDED
-            pause = self._advance(has_room=has_room, max_size=max_size)
-            if pause is not None:
-                return pause
-        return self._events.popleft()
+            result = self._advance(room, max_size)
+            if result is not None:
+                return result
 
-    def _advance(self, *, has_room: bool, max_size: float) -> Pause | None:
+    def _advance(self, room: int, max_size: int) -> Event | Pause | None:
+        """Use some of what was received; None if that may have made events."""
+        if self._collector is not None:
+            return self._collect(self._collector)
         if self._frame is not None:
             return self._feed_frame(self._frame, 0)
         if not self._head:
             if len(self._data) - self._start < 2:
                 return self._ask_for_data()
             if self._is_before_message():
-                if not has_room:
+                if not room:
                     return Pause.ROOM
-                if self._lane is not None and self._take_lane(self._lane, max_size):
-                    return None
+                if self._lane is not None and self._looks_plain():
+                    return self._take_lane(self._lane, room, max_size)
         return self._begin_frame()
 
     def _is_before_message(self) -> bool:
         opcode = self._data[self._start] & 0x0F
         return self._message_kind is None and opcode < _FIRST_CONTROL_OPCODE
 
-    def _take_lane(self, lane: Lane, max_size: float) -> bool:
-        messages, self._start = lane.decode(
-            self._data,
-            self._start,
-            is_client=self.is_client,
-            limit=1,
-            max_size=max_size,
-        )
-        self._events.extend(MessageReceived(message) for message in messages)
-        return bool(messages)
+    # The lane.
+
+    def _looks_plain(self) -> bool:
+        """Whether the first two bytes of a frame say that the lane may take it."""
+        is_masked = self._data[self._start + 1] >= _MASKED
+        return self._data[self._start] in _PLAIN and is_masked != self.is_client
+
+    def _take_lane(self, lane: Lane, room: int, max_size: int) -> Event | Pause | None:
+        start = self._start
+        messages, end = lane.decode(self._data, start, self.is_client, room, max_size)
+        if messages:
+            self._start = end
+            return MessagesReceived(messages, end - start)
+        frame = parse_header(self._data[start : start + MAX_HEADER_SIZE])
+        if frame is None:
+            return self._ask_for_data()
+        is_whole = len(self._data) - start - frame.size >= frame.payload_length
+        is_too_big = frame.payload_length > max_size
+        if is_whole or is_too_big or frame.size != measure_shortest(frame):
+            return self._begin_frame()
+        self._start += frame.size
+        self._collector = Collector(frame, lane)
+        return None
+
+    def _collect(self, collector: Collector) -> Event | Pause | None:
+        if self._start < len(self._data):
+            self._start = collector.add(self._data, self._start)
+        if collector.is_invalid:
+            self._collector = None
+            self._give_back(collector)
+            return None
+        if not collector.is_whole:
+            return self._ask_for_data()
+        self._collector = None
+        frame = collector.frame
+        size = frame.size + frame.payload_length
+        return MessagesReceived([collector.take()], size)
+
+    def _give_back(self, collector: Collector) -> None:
+        """Give wsproto a frame that turned out not to be plain after all."""
+        frame = self._frame = collector.frame
+        self._is_frame_reported = False
+        earlier, latest = collector.give_up()
+        size = len(earlier) - frame.size
+        self._unfed = frame.payload_length - size
+        self._feed(earlier, payload_size=size)
+        self._unfed -= len(latest)
+        self._feed(latest, payload_size=len(latest))
+        assert self.is_over
+
+    # Everything else, by way of wsproto.
 
     def _begin_frame(self) -> Pause | None:
         """Feed what is here of a header, and of the payload behind it."""
@@ -312,7 +409,7 @@ class Engine:
 
     def send_message(
         self, message: str | bytes, masking_key: bytes | None = None
-    ) -> bytes:
+    ) -> bytes | SlicedFrame:
         """Build the frame of a text or binary message (RFC 6455 section 5.6).
 
         Args:
@@ -320,16 +417,53 @@ class Engine:
             masking_key: Four unpredictable bytes that let a client take the lane; a
                 server needs none.
 
+        Returns:
+            The frame; of a large message one that is to be written in slices.
+
         Raises:
             UnicodeEncodeError: If text has surrogates that UTF-8 cannot carry; nothing
                 has changed then.
 
         """
         assert self.state in MAY_SEND_MESSAGES
-        if self._lane is not None and (masking_key is not None or not self.is_client):
-            frame = self._lane.encode(message, masking_key)
-            if frame is not None:
-                return frame
+        if self._lane is None or (masking_key is None and self.is_client):
+            return self._send_by_wsproto(message)
+        if len(message) <= SLICE_SIZE:
+            return self._lane.encode(message, masking_key)
+        if isinstance(message, str):
+            return SlicedFrame(Opcode.TEXT, message.encode(), masking_key, self._lane)
+        return SlicedFrame(Opcode.BINARY, message, masking_key, self._lane)
+
+    def send_batch(
+        self,
+        messages: Sequence[object],
+        start: int,
+        masking_keys: bytes | None,
+        max_size: int,
+    ) -> tuple[bytes, int]:
+        """Build the frames of as many messages as fit into a number of bytes.
+
+        Args:
+            messages: The messages; what is not one ends the batch.
+            start: Which of them is the first.
+            masking_keys: Four such bytes for each message from there on.
+            max_size: How many bytes the frames may have together.
+
+        Returns:
+            The frames, and which message is the first that is not in them. That may be
+            ``start`` itself: it is to be looked at alone.
+
+        """
+        assert self.state in MAY_SEND_MESSAGES
+        if self._lane is not None and (masking_keys is not None or not self.is_client):
+            return self._lane.encode_batch(messages, start, masking_keys, max_size)
+        message = messages[start]
+        if isinstance(message, str | bytes) and len(message) <= max_size:
+            with suppress(UnicodeEncodeError):
+                return self._send_by_wsproto(message), start + 1
+        return b"", start
+
+    def _send_by_wsproto(self, message: str | bytes) -> bytes:
         if isinstance(message, str):
             return self._wsproto.send(wsproto.events.TextMessage(data=message))
         return self._wsproto.send(wsproto.events.BytesMessage(data=message))

@@ -1,7 +1,6 @@
 """What the engine reports: one frozen value for each thing that has happened.
 
-A piece is made for each frame, so it is a tuple: a frozen dataclass costs three times
-as much.
+What is made for each frame is a tuple: a frozen dataclass costs three times as much.
 """
 
 from __future__ import annotations
@@ -38,11 +37,17 @@ class Piece(NamedTuple):
     is_last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
-    """A whole message that the lane took straight from the wire."""
+class MessagesReceived(NamedTuple):
+    """Whole messages that the lane took straight from the wire, one at least.
 
-    data: str | bytes
+    Attributes:
+        messages: The messages, in order.
+        size: How many bytes their frames took on the wire.
+
+    """
+
+    messages: list[str | bytes]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class ViolationFound:
 
 Event = (
     Piece
-    | MessageReceived
+    | MessagesReceived
     | PingReceived
     | PongReceived
     | CloseReceived

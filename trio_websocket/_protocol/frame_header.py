@@ -64,6 +64,14 @@ def measure_header(second_byte: int) -> int:
     return size + 4 if second_byte & _MASKED else size
 
 
+def measure_shortest(frame: FrameHeader) -> int:
+    """Tell how many bytes a header needs; a longer one breaks the rules."""
+    size = 2 if frame.masking_key is None else 6
+    if frame.payload_length <= MAX_CONTROL_PAYLOAD:
+        return size
+    return size + 2 if frame.payload_length <= 0xFFFF else size + 8
+
+
 def parse_header(data: bytes | bytearray | memoryview) -> FrameHeader | None:
     """Read the header that begins at the first byte.
 

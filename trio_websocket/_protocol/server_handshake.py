@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wsproto.events import AcceptConnection
 from wsproto.handshake import H11Handshake
 
+from .chosen_lane import LANE
 from .engine import Engine
 from .headers import Headers, build_response, find_values
 from .http_head import BadHead, HeadBuffer, check_bodiless
@@ -92,8 +93,7 @@ class ServerHandshake:
         answer = handshake.send(
             AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers))
         )
-        assert handshake.connection is not None
-        engine = Engine(handshake.connection, is_client=False)
+        engine = Engine(is_client=False, lane=LANE)
         engine.receive_data(self._heads.take_rest())
         self.opened = Opened(engine, (), subprotocol)
         self._finish()

@@ -27,7 +27,9 @@ async def dial(
     """
     target = build_target(host, port)
     try:
-        stream = prepare_socket(await trio.open_tcp_stream(host, port))
+        stream = prepare_socket(
+            await trio.open_tcp_stream(host, port), is_under_tls=ssl_context is not None
+        )
     except OSError as error:
         raise ConnectionFailed(target, find_first(error)) from error
     if ssl_context is None:

@@ -26,11 +26,32 @@ async def open_listeners(
     """
     if ssl_context is None:
         return [*await trio.open_tcp_listeners(port, host=host)]
+    listeners = await trio.open_tcp_listeners(port, host=host)
     return [
-        *await trio.open_ssl_over_tcp_listeners(
-            port, ssl_context, host=host, https_compatible=True
-        )
+        trio.SSLListener(_HoldingListener(each), ssl_context, https_compatible=True)
+        for each in listeners
     ]
+
+
+class _HoldingListener(trio.abc.Listener[trio.abc.Stream]):
+    """A listener for TLS: prepares a socket before TLS is put on it.
+
+    Attributes:
+        socket: Trio's socket, which the listener owns.
+
+    """
+
+    def __init__(self, listener: trio.SocketListener) -> None:
+        self._listener = listener
+        self.socket: trio.socket.SocketType = listener.socket
+
+    async def accept(self) -> trio.abc.Stream:
+        """Accept one connection."""
+        return prepare_socket(await self._listener.accept(), is_under_tls=True)
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._listener.aclose()
 
 
 def prepare_accepted(stream: trio.abc.Stream) -> trio.abc.Stream:

@@ -1,9 +1,20 @@
-"""A socket that can be written without blocking.
+"""A socket that can be read and written without blocking.
 
-Trio's own stream takes a turn of the scheduler for each write, which costs more than
-the write itself. On POSIX the descriptor can be written at once instead, and whoever
-sends waits only for what the socket did not take. The descriptor is asked for at each
-write and never kept: once the socket is closed its number may belong to somebody else.
+Theory of operation
+===================
+
+Trio's own stream takes a turn of the scheduler for each call, which costs more than
+the call itself. On POSIX the descriptor can be read and written at once instead, and
+whoever does waits only for what the socket did not give or take. The descriptor is
+asked for each time and never kept: once the socket is closed its number may belong to
+somebody else.
+
+Under TLS the same socket serves another master. Trio's TLS stream breaks for good when
+a ``send_all`` of the stream beneath is cancelled, so whoever sends must either not be
+cancelled or not wait. ``HoldingStream``, once it is told to hold, does not wait: it
+takes what the TLS stream wants to send, gives the socket as much of it as goes, and
+holds the rest until somebody waits in ``drain``. So a TLS record is never torn, the one
+who waits can be cancelled, and a reader to whom TLS gives something to say never waits.
 """
 
 from __future__ import annotations
@@ -16,6 +27,7 @@ from contextlib import suppress
 
 import trio
 
+MAX_HELD_SIZE = 1_048_576  # bytes: several batches of an outbox, encrypted
 _KEEPALIVE_INTERVAL = 60  # seconds: below what routers forget an idle connection after
 
 
@@ -42,15 +54,63 @@ class SocketStream(trio.abc.HalfCloseableStream):
             trio.ClosedResourceError: If the stream was closed.
 
         """
-        number = self.socket.fileno()
-        if number < 0:
-            raise trio.ClosedResourceError
         try:
-            return os.write(number, data)
+            return os.write(self._fileno(), data)
         except BlockingIOError:
             return 0
         except OSError as error:
             raise trio.BrokenResourceError from error
+
+    def read_now(self, size: int) -> bytes | None:
+        """Read what is there, ``size`` bytes at most; nothing at the end.
+
+        Returns:
+            The bytes, or None if there are none yet.
+
+        Raises:
+            trio.BrokenResourceError: If the connection is gone.
+            trio.ClosedResourceError: If the stream was closed.
+
+        """
+        try:
+            return os.read(self._fileno(), size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
+    def read_now_into(self, buffer: memoryview) -> int | None:
+        """Read what is there to the beginning of a buffer; 0 bytes at the end.
+
+        Returns:
+            How many bytes that was, or None if there are none yet.
+
+        Raises:
+            trio.BrokenResourceError: If the connection is gone.
+            trio.ClosedResourceError: If the stream was closed.
+
+        """
+        try:
+            return os.readv(self._fileno(), [buffer])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read, or the end.
+
+        Raises:
+            trio.ClosedResourceError: If the stream is closed.
+
+        """
+        await trio.lowlevel.wait_readable(self._fileno())
+
+    def _fileno(self) -> int:
+        number = self.socket.fileno()
+        if number < 0:
+            raise trio.ClosedResourceError
+        return number
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it, waiting as long as it takes."""
@@ -73,8 +133,68 @@ class SocketStream(trio.abc.HalfCloseableStream):
         await self._stream.aclose()
 
 
-def prepare_socket(stream: trio.SocketStream) -> trio.abc.Stream:
-    """Set up a socket that the library made, and make it writable without blocking.
+class HoldingStream(SocketStream):
+    """A socket under TLS that can hold what it does not take at once."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream)
+        self._held = bytearray()
+        self._is_holding = False
+
+    @property
+    def has_held(self) -> bool:
+        """Whether bytes are held that the socket has not taken."""
+        return bool(self._held)
+
+    def hold(self) -> None:
+        """Have ``send_all`` wait no more from now on."""
+        self._is_holding = True
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it, or hold what does not leave at once.
+
+        Raises:
+            trio.BrokenResourceError: If the connection is gone, or too much would be
+                held: whoever sends waits in ``drain``, but a peer can make TLS itself
+                answer, and then not read the answers.
+            trio.ClosedResourceError: If the stream was closed.
+
+        """
+        if not self._is_holding:
+            await super().send_all(data)
+            return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with memoryview(data) as view:
+            written = 0 if self._held else self.write_now(view)
+            self._held += view[written:]
+        if len(self._held) > MAX_HELD_SIZE:
+            msg = "the peer makes TLS answer and does not read the answers"
+            raise trio.BrokenResourceError(msg)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def drain(self) -> None:
+        """Wait until the socket has taken everything that is held.
+
+        Raises:
+            trio.BrokenResourceError: If the connection is gone.
+            trio.ClosedResourceError: If the stream is closed.
+
+        Cancellation:
+            What was not taken is still held. Only one task may wait.
+
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._held:
+            await trio.lowlevel.wait_writable(self._fileno())
+            with memoryview(self._held) as view:
+                written = self.write_now(view)
+            del self._held[:written]
+
+
+def prepare_socket(
+    stream: trio.SocketStream, *, is_under_tls: bool = False
+) -> trio.abc.Stream:
+    """Set up a socket that the library made, for reading and writing without blocking.
 
     TCP keepalive is turned on, so that a peer whose machine has gone is noticed in the
     end. Where a descriptor cannot be written as a file (Windows), or is not a real one,
@@ -82,7 +202,7 @@ def prepare_socket(stream: trio.SocketStream) -> trio.abc.Stream:
     """
     keep_alive(stream.socket)
     if sys.platform != "win32" and _is_real(stream.socket):
-        return SocketStream(stream)
+        return HoldingStream(stream) if is_under_tls else SocketStream(stream)
     return stream
 
 

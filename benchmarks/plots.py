@@ -1,0 +1,135 @@
+"""The results as pictures, one for each group of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from results import Block, Line, Results
+from rows import PLACEMENTS, ROLES
+from table import format_value
+
+_COLOURS = {"ours": "#1f6fb4", "peer": "#b8b8b8", "floor": "#e6dcc3"}
+# For lines: ours and the peers.
+_LINES = ("#1f6fb4", "#d95f02", "#7570b3", "#1b9e77", "#e7298a", "#666666")
+_BAR_INCHES = 0.2
+_WIDTH_INCHES = 10.0
+# For the title and the scale of each panel.
+_FRAME_INCHES = 0.75
+
+
+def draw_plots(results: Results, folder: Path) -> list[Path]:
+    """Draw a picture in SVG for each group and placement that has results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # The same results give the same file.
+    mpl.rcParams["svg.hashsalt"] = "trio-websocket"
+    blocks = [block for block in results.find_blocks() if block.lines]
+    paths: list[Path] = []
+    for group in dict.fromkeys(block.row.group for block in blocks):
+        for placement in PLACEMENTS:
+            chosen = [
+                block
+                for block in blocks
+                if block.row.group == group and block.place.placement == placement
+            ]
+            if not chosen:
+                continue
+            suffix = "" if placement == "two-cores" else f"-{placement}"
+            path = folder / f"{group.replace(' ', '-')}{suffix}.svg"
+            figure = draw_growth(chosen) if group == "growth" else draw_bars(chosen)
+            figure.savefig(path, metadata={"Date": None})
+            paths.append(path)
+    return paths
+
+
+def draw_bars(blocks: Sequence[Block]) -> Figure:
+    """Draw bars: rows below each other, the roles side by side."""
+    rows = list(dict.fromkeys(block.row for block in blocks))
+    most = {
+        row: max(len(block.lines) for block in blocks if block.row is row)
+        for row in rows
+    }
+    heights = [_FRAME_INCHES + _BAR_INCHES * most[row] for row in rows]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), layout="constrained")
+    panels = figure.subplots(
+        len(rows), len(ROLES), squeeze=False, height_ratios=heights
+    )
+    for number, row in enumerate(rows):
+        for column, role in enumerate(ROLES):
+            axes = panels[number][column]
+            block = next(
+                (it for it in blocks if it.row is row and it.place.role == role), None
+            )
+            if block is None:
+                axes.set_axis_off()
+            else:
+                draw_block(axes, block)
+    return figure
+
+
+def draw_block(axes: Axes, block: Block) -> None:
+    """Draw the bars of one block, the best on top, with the range of the rounds."""
+    lines = block.lines[::-1]
+    titles = [line.peer.title for line in lines]
+    values = [line.value for line in lines]
+    ranges = [
+        [line.value - line.lowest for line in lines],
+        [line.highest - line.value for line in lines],
+    ]
+    axes.barh(
+        titles,
+        values,
+        color=[_COLOURS[line.peer.family] for line in lines],
+        xerr=ranges,
+        error_kw={"elinewidth": 0.6, "ecolor": "#555555"},
+    )
+    for number, line in enumerate(lines):
+        axes.annotate(
+            f" {format_value(line.value)}",
+            (line.highest, number),
+            va="center",
+            fontsize=6,
+        )
+    axes.set_title(f"{block.row.title}, {block.place.role}", fontsize=8)
+    axes.set_xlabel(block.row.figure.unit, fontsize=7)
+    axes.tick_params(labelsize=6.5)
+    axes.ticklabel_format(axis="x", style="plain")
+    axes.margins(x=0.15, y=0.01)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if block.row.has_bystander or find_spread(lines) > 100:
+        axes.set_xscale("log")
+
+
+def find_spread(lines: Sequence[Line]) -> float:
+    """Find how many times as long the longest bar is as the shortest."""
+    values = [line.value for line in lines if line.value > 0]
+    return max(values) / min(values) if values else 1
+
+
+def draw_growth(blocks: Sequence[Block]) -> Figure:
+    """Draw the CPU time for a message over the number of connections."""
+    figure = Figure(figsize=(_WIDTH_INCHES, 4), layout="constrained")
+    panels = figure.subplots(1, len(ROLES), squeeze=False, sharey=True)
+    for axes, role in zip(panels[0], ROLES, strict=True):
+        points: dict[str, list[tuple[int, float]]] = {}
+        for block in blocks:
+            if block.place.role == role:
+                for line in block.lines:
+                    point = (block.row.connections, line.value)
+                    points.setdefault(line.peer.title, []).append(point)
+        for number, title in enumerate(sorted(points)):
+            counts, values = zip(*sorted(points[title]), strict=True)
+            colour = _LINES[number % len(_LINES)]
+            axes.plot(counts, values, marker="o", label=title, color=colour)
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_title(role, fontsize=9)
+        axes.set_xlabel("connections", fontsize=8)
+        axes.set_ylabel("CPU us/message", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.legend(fontsize=7)
+    return figure

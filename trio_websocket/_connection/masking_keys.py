@@ -1,0 +1,67 @@
+"""Keys that mask what a client sends (RFC 6455 section 5.3).
+
+A key must not be predictable, so each comes from the system's source of randomness. To
+ask it for four bytes costs as much as a message, so it is asked for many keys at once,
+for all connections of one ``trio.run``. They are used once, in order.
+
+A process that forks gives its child the same memory. The keys in it are the parent's;
+the child throws them away.
+"""
+
+from __future__ import annotations
+
+import os
+from weakref import WeakSet
+
+import trio
+
+_SIZE = 4
+_POOL_SIZE = 4096  # bytes: the system takes longer for more, and it need not be fresh
+
+
+class MaskingKeys:
+    """The keys of one run of Trio."""
+
+    __slots__ = ("__weakref__", "_pool", "_position")
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._position = 0
+        _pools.add(self)
+
+    def draw(self, count: int = 1) -> bytes:
+        """Return that many keys, one behind the other."""
+        start = self._position
+        stop = self._position = start + _SIZE * count
+        if stop > len(self._pool):
+            self._pool = os.urandom(max(_POOL_SIZE, stop - start))
+            start, stop = 0, stop - start
+            self._position = stop
+        return self._pool[start:stop]
+
+    def forget(self) -> None:
+        """Use none of the keys that were fetched."""
+        self._pool = b""
+
+
+_pools: WeakSet[MaskingKeys] = WeakSet()
+_keys: trio.lowlevel.RunVar[MaskingKeys] = trio.lowlevel.RunVar("masking_keys")
+
+
+def _forget_all() -> None:
+    for pool in _pools:
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def find_masking_keys() -> MaskingKeys:
+    """Return the keys of this run."""
+    try:
+        return _keys.get()
+    except LookupError:
+        keys = MaskingKeys()
+        _keys.set(keys)
+        return keys

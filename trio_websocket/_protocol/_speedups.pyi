@@ -1,0 +1,21 @@
+from collections.abc import Sequence
+
+def decode(
+    data: bytes, start: int, is_client: bool, limit: int, max_size: int, /
+) -> tuple[list[str | bytes], int]: ...
+def encode(message: str | bytes, masking_key: bytes | None, /) -> bytes: ...
+def encode_batch(
+    messages: Sequence[object],
+    start: int,
+    masking_keys: bytes | None,
+    max_size: int,
+    /,
+) -> tuple[bytes, int]: ...
+def mask(
+    target: bytearray | memoryview,
+    source: bytes | bytearray | memoryview,
+    start: int,
+    stop: int,
+    masking_key: bytes,
+    /,
+) -> None: ...

@@ -1,6 +1,6 @@
 # Everything here does its own set-up in .venv, from nothing but Python 3.11 or newer
-# (make test PYTHON=python3.13 selects one), and sets up again only when pyproject.toml
-# or the interpreter has changed.
+# (make test PYTHON=python3.13 selects one), and sets up again only when what is installed
+# or the interpreter has changed. A C compiler is used if there is one.
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -11,6 +11,10 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo "$$p" && break; done)
 endif
+
+# The compiled part, which pip builds if it can.
+SPEEDUPS := trio_websocket/_protocol/_speedups.c
+LANES := off python c
 
 # The interpreter behind a virtual environment, the same inside and outside of it.
 IDENTIFY := -c "import sys; print(sys.version_info[:3], sys.base_prefix)"
@@ -25,7 +29,7 @@ if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/nu
 fi; \
 wanted="$$("$(PYTHON)" $(IDENTIFY))"; \
 present="$$(grep -sqF "$(PY)" "$(BIN)/pip" && "$(PY)" $(IDENTIFY) 2>/dev/null || true)"; \
-key="$$wanted $$(cksum <pyproject.toml)"; \
+key="$$wanted $$(cat pyproject.toml setup.py $(SPEEDUPS) | cksum)"; \
 for group in $(1) dev; do \
 	if [ "$$wanted" = "$$present" ] && [ "$$key" = "$$(cat "$(VENV)/stamp-$$group" 2>/dev/null)" ]; then \
 		exit 0; \
@@ -41,8 +45,9 @@ fi; \
 echo "$$key" >"$(VENV)/stamp-$(1)"
 endef
 
-.PHONY: help demo test lint ruff flake8-async lint-imports codespell workflows types mypy \
-	pyright verifytypes pytest docs autobahn bench compat format clean env demo-env
+.PHONY: help demo test lint ruff flake8-async lint-imports codespell workflows \
+	compiler-warnings types mypy pyright verifytypes pytest docs autobahn lanes bench compat \
+	format clean env demo-env
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +57,7 @@ demo: demo-env  ## run the demonstration: a TLS server, its clients, and what th
 
 test: lint types docs pytest  ## run the whole gate
 
-lint: ruff flake8-async lint-imports codespell workflows  ## check format, style, Trio rules, layers, spelling and workflows
+lint: ruff flake8-async lint-imports codespell workflows compiler-warnings  ## check format, style, Trio rules, layers, spelling and workflows
 
 ruff: env
 	"$(BIN)/ruff" format --check .
@@ -69,6 +74,14 @@ codespell: env
 
 workflows: env
 	"$(BIN)/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+# Without a compiler there is nothing to check: the library does without it, too.
+compiler-warnings: env
+	@if command -v $(CC) >/dev/null; then set -x; \
+		$(CC) -std=c11 -O3 -Wall -Wextra -Wconversion -Werror -DPy_LIMITED_API=0x030B0000 \
+			-isystem "$$("$(PY)" -c 'import sysconfig; print(sysconfig.get_path("include"))')" \
+			-c -o /dev/null $(SPEEDUPS); \
+	else echo "there is no C compiler: $(SPEEDUPS) was not checked"; fi
 
 types: mypy pyright verifytypes  ## check types, and that the installed package exports no unknown one
 
@@ -94,8 +107,16 @@ pytest: env  ## run the tests, with branch coverage
 docs: env  ## build the documentation into docs/_build/html
 	"$(PY)" -m sphinx -nWEq --keep-going -b html docs docs/_build/html
 
-autobahn: env  ## run the Autobahn test suite in both roles (needs Python 2.7)
-	"$(PY)" autobahn/run.py
+autobahn: env  ## run the Autobahn test suite in both roles and with each lane (needs Python 2.7)
+	@set -e; for lane in $(LANES); do \
+		echo "== lane $$lane"; TRIO_WEBSOCKET_LANE=$$lane "$(PY)" autobahn/run.py; \
+	done
+
+lanes: env  ## run the tests with each lane that is not the default, without coverage
+	@set -e; for lane in off python; do \
+		echo "== lane $$lane"; \
+		TRIO_WEBSOCKET_LANE=$$lane "$(PY)" -m pytest -p no:cacheprovider; \
+	done
 
 # The editable installation builds the compiled parts, where there is a compiler. Version
 # 0.12.2 has our import name, and gets an environment of its own. Remove them to have

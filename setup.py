@@ -22,7 +22,7 @@ _speedups = Extension(
     "trio_websocket._protocol._speedups",
     ["trio_websocket/_protocol/_speedups.c"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if _HAS_STABLE_ABI else [],
-    extra_compile_args=["-std=c11", "-O3"] if os.name == "posix" else ["/std:c11"],
+    extra_compile_args=["-std=c11", "-O3"] if os.name == "posix" else [],
     optional=True,
     py_limited_api=_HAS_STABLE_ABI,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -20,6 +21,12 @@ from rows import Row
 HERE = Path(__file__).resolve().parent
 # The counterpart is the faster end, and takes the CPU that has the interrupts.
 _MEASURED, _COUNTERPART = 1, 0
+
+
+# So many are opened in a second at least, even by a slow library on a busy machine.
+_CONNECTIONS_PER_S = 100
+# The last line of a traceback.
+_EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Closed|Failed|Timeout)\b")
 
 
 class ChildError(Exception):
@@ -109,7 +116,7 @@ def make_assignment(
         has_bystander=row.has_bystander,
         warm_up=seconds / 4,
         seconds=seconds,
-        time_limit=settings.time_limit + seconds,
+        time_limit=settings.time_limit + seconds + row.connections / _CONNECTIONS_PER_S,
         certificate=str(settings.certificate),
         authority=str(settings.authority),
     )
@@ -147,13 +154,21 @@ async def measure(
                 ):
                     return await converse(child, counterpart, role)
         except trio.TooSlowError as error:
-            raise ChildError(f"took longer than {task.time_limit:g} s") from error
+            problem = f"took longer than {task.time_limit:g} s"
+            raise ChildError(problem + find_last_words(errors)) from error
         except ChildError as error:
-            errors.seek(0)
-            words = errors.read().decode(errors="replace").strip().splitlines()
-            raise ChildError(
-                f"{error}: {words[-1] if words else 'no words'}"
-            ) from error
+            raise ChildError(f"{error}{find_last_words(errors)}") from error
+
+
+def find_last_words(errors: IO[bytes]) -> str:
+    """Find the line that tells most in what the children wrote as errors."""
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").splitlines()
+    # The end of an exception group is a frame of dashes.
+    words = [line.strip(" |+-") for line in lines]
+    named = [word for word in words if _EXCEPTION.match(word)]
+    last = (named or [word for word in words if word])[-1:]
+    return "".join(f": {word}" for word in last)
 
 
 def make_counterpart_command(

@@ -60,8 +60,9 @@ _RECEIVES = frozenset({"receive"})
 
 
 def _is_for_floors(row: Row) -> bool:
-    is_simple = row.connections == 1 and row.tasks == 1 and row.group != "growth"
-    return is_simple and row.kind != "mix" and not row.has_bystander
+    is_single = row.connections == 1 and row.tasks == 1 and row.group != "growth"
+    is_plain = row.scene in {"receive", "send", "echo"} and row.kind != "mix"
+    return is_single and is_plain and not row.has_bystander
 
 
 _OURS = "trio_websocket"

@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--rounds", type=int, default=5, help="(default: %(default)s)")
     add("--seconds", type=float, default=0.3, help=_SECONDS_HELP)
-    add("--time-limit", type=float, default=40, metavar="SECONDS", help=_LIMIT_HELP)
+    add("--time-limit", type=float, default=20, metavar="SECONDS", help=_LIMIT_HELP)
     add("--calm", type=float, default=math.inf, metavar="CPUS", help=_CALM_HELP)
     add("--quick", action="store_true", help="one short round of a few rows and peers")
     add("--list", action="store_true", help="print the names of rows and peers")

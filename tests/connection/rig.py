@@ -16,6 +16,7 @@ from trio_websocket import WebSocketConnection
 from trio_websocket._connection.connection import make_connection
 from trio_websocket._connection.link import Farewell, Link
 from trio_websocket._options import ConnectionOptions
+from trio_websocket._protocol.chosen_lane import LANE
 from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.opened import Opened
 from trio_websocket._transport.socket_stream import SocketStream
@@ -54,7 +55,7 @@ def build_connection(
 ) -> tuple[WebSocketConnection, Link]:
     """Make a connection as if the opening handshake had just been done."""
     role = ConnectionType.CLIENT if is_client else ConnectionType.SERVER
-    engine = Engine(Connection(role), is_client=is_client)
+    engine = Engine(Connection(role), is_client=is_client, lane=LANE)
     opened = Opened(engine=engine, headers=(), subprotocol=None)
     return make_connection(stream, opened, path="/", options=options, farewell=farewell)
 

@@ -7,24 +7,65 @@ import pytest
 import trio
 import trio.testing
 
-from trio_websocket._connection.inbox import Inbox, InboxClosed
+from trio_websocket._connection.inbox import (
+    BATCH_SIZE,
+    Inbox,
+    InboxClosed,
+    Message,
+    Refill,
+)
 
 
 def do_nothing() -> None:
     pass
 
 
+def decode_nothing(limit: int, /, *, is_more: bool) -> None:
+    pass
+
+
 def build_inbox(
     size: float = 1,
     *,
-    refill: Callable[[], None] = do_nothing,
+    refill: Refill = decode_nothing,
     on_taken: Callable[[], None] = do_nothing,
 ) -> Inbox:
     return Inbox(size, refill=refill, on_taken=on_taken)
 
 
-def look(inbox: Inbox) -> tuple[bool, bool, bool]:
-    return inbox.has_handed_over, inbox.is_unread, inbox.has_room
+def put(inbox: Inbox, *messages: Message) -> None:
+    inbox.put(list(messages), sum(map(len, messages)))
+
+
+def look(inbox: Inbox) -> tuple[bool, bool, int]:
+    return inbox.has_handed_over, inbox.is_unread, inbox.room
+
+
+class Supply:
+    """What came and was not decoded: the messages behind an inbox.
+
+    Attributes:
+        inbox: The inbox.
+        asked: With what a task has asked for them: how many, and whether it has some.
+        is_told: How often the reader was told that there is room.
+
+    """
+
+    def __init__(self, *messages: Message, size: float = 1) -> None:
+        self.inbox = build_inbox(size, refill=self._decode, on_taken=self._note)
+        self.asked: list[tuple[int, bool]] = []
+        self.is_told = 0
+        self._messages = list(messages)
+
+    def _decode(self, limit: int, /, *, is_more: bool) -> None:
+        self.asked.append((limit, is_more))
+        messages = self._messages[:limit]
+        if messages:
+            del self._messages[:limit]
+            put(self.inbox, *messages)
+
+    def _note(self) -> None:
+        self.is_told += 1
 
 
 class Getters:
@@ -52,35 +93,38 @@ class Getters:
 async def test_messages_come_out_in_the_order_in_which_they_came_in() -> None:
     inbox = build_inbox(3)
     for message in ("a", b"b", "c"):
-        inbox.put(message)
+        put(inbox, message)
     assert [await inbox.get() for _ in range(3)] == ["a", b"b", "c"]
 
 
 async def test_a_message_at_hand_is_taken_without_a_turn_of_the_scheduler() -> None:
     inbox = build_inbox()
-    inbox.put("a")
+    put(inbox, "a")
     with trio.testing.assert_no_checkpoints():
         assert await inbox.get() == "a"
 
 
 @pytest.mark.parametrize(
-    ("size", "unread", "has_room"),
+    ("size", "unread", "room"),
     [
-        (0, 0, False),
-        (1, 0, True),
-        (1, 1, False),
-        (3, 2, True),
-        (3, 3, False),
-        (math.inf, 1000, True),
+        (0, 0, 0),
+        (1, 0, 1),
+        (1, 1, 0),
+        (3, 0, 3),
+        (3, 2, 1),
+        (3, 3, 0),
+        (3, 4, 0),
+        (300, 0, BATCH_SIZE),
+        (300, 100, 200),
+        (math.inf, 1000, BATCH_SIZE),
     ],
 )
 async def test_there_is_room_for_so_many_messages(
-    size: float, unread: int, *, has_room: bool
+    size: float, unread: int, room: int
 ) -> None:
     inbox = build_inbox(size)
-    for _ in range(unread):
-        inbox.put("unread")
-    assert inbox.has_room is has_room
+    put(inbox, *["unread"] * unread)
+    assert inbox.room == room
 
 
 async def test_a_task_that_waits_is_room_for_one_more() -> None:
@@ -88,9 +132,9 @@ async def test_a_task_that_waits_is_room_for_one_more() -> None:
     async with trio.open_nursery() as nursery:
         getters = Getters(inbox, nursery)
         await getters.start("first")
-        assert (inbox.has_room, inbox.has_waiters) == (True, True)
-        inbox.put("a")
-        assert (inbox.has_room, inbox.has_waiters) == (False, False)
+        assert (inbox.room, inbox.has_waiters) == (1, True)
+        put(inbox, "a")
+        assert (inbox.room, inbox.has_waiters) == (0, False)
     assert getters.got == {"first": "a"}
 
 
@@ -101,7 +145,7 @@ async def test_waiting_tasks_are_served_first_come_first_served() -> None:
         for name in ("first", "second", "third"):
             await getters.start(name)
         for message in ("a", "b", "c"):
-            inbox.put(message)
+            put(inbox, message)
     assert getters.got == {"first": "a", "second": "b", "third": "c"}
 
 
@@ -112,7 +156,7 @@ async def test_a_task_that_was_cancelled_takes_nothing() -> None:
         first = await getters.start("first")
         await getters.start("second")
         first.cancel()
-        inbox.put("a")
+        put(inbox, "a")
     assert getters.got == {"second": "a"}
 
 
@@ -122,7 +166,7 @@ async def test_the_cancellation_of_the_only_task_leaves_the_message() -> None:
         getters = Getters(inbox, nursery)
         (await getters.start("first")).cancel()
         await trio.testing.wait_all_tasks_blocked()
-        inbox.put("a")
+        put(inbox, "a")
         assert inbox.is_unread
         assert await inbox.get() == "a"
     assert getters.got == {}
@@ -133,7 +177,7 @@ async def test_a_task_cancelled_after_the_hand_over_has_its_message() -> None:
     async with trio.open_nursery() as nursery:
         getters = Getters(inbox, nursery)
         scope = await getters.start("first")
-        inbox.put("a")
+        put(inbox, "a")
         scope.cancel()
     assert getters.got == {"first": "a"}
 
@@ -149,17 +193,17 @@ async def test_a_message_counts_until_the_task_that_got_it_has_run() -> None:
     async with trio.open_nursery() as nursery:
         getters = Getters(inbox, nursery)
         await getters.start("first")
-        inbox.put("a")
+        put(inbox, "a")
         before = taken
-        assert look(inbox) == (True, True, False)
+        assert look(inbox) == (True, True, 0)
         await trio.testing.wait_all_tasks_blocked()
-        assert look(inbox) == (False, False, True)
+        assert look(inbox) == (False, False, 1)
         assert taken == before + 1
 
 
 async def test_a_message_counts_while_the_task_that_took_it_lets_others_run() -> None:
     inbox = build_inbox()
-    seen: set[tuple[bool, bool, bool]] = set()
+    seen: set[tuple[bool, bool, int]] = set()
 
     async def look_beside() -> None:
         while True:
@@ -169,17 +213,17 @@ async def test_a_message_counts_while_the_task_that_took_it_lets_others_run() ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look_beside)
         for _ in range(64):  # which of two tasks runs first is a matter of chance
-            inbox.put("a")
+            put(inbox, "a")
             await inbox.get()
             await inbox.let_others_run()
-            assert look(inbox) == (False, False, True)
+            assert look(inbox) == (False, False, 1)
         nursery.cancel_scope.cancel()
-    assert (True, True, False) in seen
+    assert (True, True, 0) in seen
 
 
 async def test_nobody_loses_the_message_it_took_to_a_cancellation() -> None:
     inbox = build_inbox()
-    inbox.put("a")
+    put(inbox, "a")
     with trio.CancelScope() as scope:
         message = await inbox.get()
         scope.cancel()
@@ -189,44 +233,266 @@ async def test_nobody_loses_the_message_it_took_to_a_cancellation() -> None:
 
 
 async def test_taking_a_message_tells_that_there_is_room() -> None:
-    rooms: list[bool] = []
-    inbox = build_inbox(on_taken=lambda: rooms.append(inbox.has_room))
-    inbox.put("a")
+    rooms: list[int] = []
+    inbox = build_inbox(on_taken=lambda: rooms.append(inbox.room))
+    put(inbox, "a")
     await inbox.get()
-    assert rooms == [True]
+    assert rooms == [1]
 
 
 async def test_a_task_that_waits_tells_that_there_is_room() -> None:
-    rooms: list[bool] = []
-    inbox = build_inbox(0, on_taken=lambda: rooms.append(inbox.has_room))
+    rooms: list[int] = []
+    inbox = build_inbox(0, on_taken=lambda: rooms.append(inbox.room))
     async with trio.open_nursery() as nursery:
         await Getters(inbox, nursery).start("first")
-        assert rooms == [True]
+        assert rooms == [1]
         nursery.cancel_scope.cancel()
 
 
+# What is decoded for the task that asks.
+
+
 async def test_what_can_be_decoded_at_once_is_not_waited_for() -> None:
-    inbox = build_inbox(refill=lambda: inbox.put("decoded"))
+    supply = Supply("decoded")
     with trio.testing.assert_no_checkpoints():
-        assert await inbox.get() == "decoded"
+        assert await supply.inbox.get() == "decoded"
 
 
 async def test_nothing_is_decoded_while_a_message_is_at_hand() -> None:
-    refills: list[str] = []
-    inbox = build_inbox(refill=lambda: refills.append("too early"))
-    inbox.put("a")
-    await inbox.get()
-    assert not refills
+    supply = Supply("too early")
+    put(supply.inbox, "a")
+    await supply.inbox.get()
+    assert not supply.asked
 
 
-async def test_what_is_decoded_goes_to_the_task_that_waits_longest() -> None:
-    waiting = iter(["a", "b"])
-    inbox = build_inbox(refill=lambda: inbox.put(next(waiting)))
+@pytest.mark.parametrize("size", [0, 1, math.inf])
+async def test_a_task_that_asks_gets_many_decoded_in_one_go(size: float) -> None:
+    supply = Supply("a", "b", "c", size=size)
+    assert [await supply.inbox.get() for _ in range(3)] == ["a", "b", "c"]
+    assert supply.asked == [(BATCH_SIZE, False)]
+
+
+async def test_each_task_may_have_messages_decoded() -> None:
+    supply = Supply("a")
+    async with trio.open_nursery() as nursery:
+        getters = Getters(supply.inbox, nursery)
+        await getters.start("first")
+        await getters.start("second")
+        put(supply.inbox, "b")
+    assert getters.got == {"first": "a", "second": "b"}
+    assert len(supply.asked) == 2
+
+
+async def test_nothing_is_decoded_past_a_task_that_waits() -> None:
+    supply = Supply()
+    async with trio.open_nursery() as nursery:
+        getters = Getters(supply.inbox, nursery)
+        for name in ("first", "second", "third"):
+            await getters.start(name)
+        assert supply.asked == [(BATCH_SIZE, False)]
+        nursery.start_soon(get_all, supply.inbox)
+        await trio.testing.wait_all_tasks_blocked()
+        assert supply.asked == [(BATCH_SIZE, False)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_inbox_is_ahead_until_no_more_are_unread_than_its_size() -> None:
+    supply = Supply("a", "b", "c", "d", size=2)
+    states: list[tuple[bool, int, int]] = []
+    for _ in range(4):
+        await supply.inbox.get()
+        states.append((supply.inbox.is_ahead, supply.inbox.room, supply.is_told))
+    # The reader need not look while it could do nothing.
+    assert states == [(True, 0, 0), (False, 0, 1), (False, 1, 2), (False, 2, 3)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, math.inf])
+async def test_what_may_be_taken_without_a_call_changes_nothing_for_the_reader(
+    size: float,
+) -> None:
+    supply = Supply(*"abcdef", size=size)
+    taken = [await supply.inbox.get()]
+    told = supply.is_told
+    while len(supply.inbox.messages) > supply.inbox.spare:
+        taken.append(supply.inbox.messages.popleft())
+        assert supply.inbox.room == (0 if size < math.inf else BATCH_SIZE)
+        assert supply.inbox.is_ahead
+    assert supply.is_told == told
+    while len(taken) < 6:
+        taken.append(await supply.inbox.get())
+    assert taken == list("abcdef")
+
+
+# All at once.
+
+
+async def get_all(inbox: Inbox, limit: int = 1000) -> list[Message]:
+    return await inbox.get_all(limit)
+
+
+async def test_all_that_is_at_hand_is_taken_at_once() -> None:
+    supply = Supply("c", b"d", size=2)
+    put(supply.inbox, "a", b"b")
+    with trio.testing.assert_no_checkpoints():
+        assert await get_all(supply.inbox) == ["a", b"b", "c", b"d"]
+    # Who has messages in its hands may not be kept from its reply to them.
+    assert supply.asked == [(998, True), (996, True)]
+    assert not supply.inbox.is_unread
+
+
+async def test_all_that_can_be_decoded_is_taken_at_once() -> None:
+    supply = Supply(*"abc")
+    assert await get_all(supply.inbox) == ["a", "b", "c"]
+    assert supply.asked == [(1000, False), (997, True)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6])
+async def test_no_more_is_taken_than_the_limit(limit: int) -> None:
+    supply = Supply("d", "e", size=3)
+    put(supply.inbox, *"abc")
+    taken = await get_all(supply.inbox, limit)
+    assert taken == list("abcde"[:limit])
+    taken += [await supply.inbox.get() for _ in range(5 - len(taken))]
+    assert taken == list("abcde")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_no_more_is_decoded_than_the_limit(limit: int) -> None:
+    supply = Supply("a", "b", "c", "d")
+    assert await get_all(supply.inbox, limit) == list("abcd"[:limit])
+    assert [asked for asked in supply.asked if asked[0]] == [(limit, False)]
+    assert not supply.inbox.is_unread
+
+
+async def test_taking_all_waits_for_one_if_there_is_none() -> None:
+    inbox = build_inbox(3)
+    got: list[list[Message]] = []
+
+    async def take() -> None:
+        got.append(await get_all(inbox))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        put(inbox, "a")
+        put(inbox, "b")
+    assert got == [["a"]]
+    assert await get_all(inbox) == ["b"]
+
+
+async def test_tasks_that_wait_for_all_or_one_are_served_in_their_order() -> None:
+    inbox = build_inbox()
+    got: list[list[Message]] = []
+
+    async def take() -> None:
+        got.append(await get_all(inbox))
+
     async with trio.open_nursery() as nursery:
         getters = Getters(inbox, nursery)
         await getters.start("first")
-        await getters.start("second")
-    assert getters.got == {"first": "a", "second": "b"}
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        await getters.start("third")
+        for message in ("a", "b", "c"):
+            put(inbox, message)
+    assert (getters.got, got) == ({"first": "a", "third": "c"}, [["b"]])
+
+
+async def test_taking_all_that_was_cancelled_takes_nothing() -> None:
+    inbox = build_inbox()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(get_all, inbox)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    put(inbox, "a")
+    assert inbox.is_unread
+    assert await get_all(inbox) == ["a"]
+
+
+async def test_taking_all_tells_that_there_is_room() -> None:
+    supply = Supply()
+    put(supply.inbox, "a")
+    await get_all(supply.inbox)
+    assert supply.is_told == 1
+
+
+async def test_all_that_was_queued_is_still_taken_after_closing() -> None:
+    inbox = build_inbox(3)
+    put(inbox, *"abc")
+    inbox.close(discard=False)
+    assert await get_all(inbox, 2) == ["a", "b"]
+    assert await get_all(inbox) == ["c"]
+    with pytest.raises(InboxClosed):
+        await get_all(inbox)
+
+
+async def test_closing_wakes_a_task_that_waits_for_all() -> None:
+    inbox = build_inbox()
+
+    async def take() -> None:
+        with pytest.raises(InboxClosed):
+            await get_all(inbox)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        inbox.close(discard=False)
+
+
+async def test_a_closed_inbox_decodes_nothing_for_who_finds_it_empty() -> None:
+    supply = Supply("too late")
+    supply.inbox.close(discard=False)
+    for call in (supply.inbox.get, lambda: get_all(supply.inbox)):
+        with pytest.raises(InboxClosed):
+            await call()
+    assert not supply.asked
+
+
+# What the last call has to answer for.
+
+
+async def test_who_takes_what_the_reader_decoded_answers_for_its_bytes() -> None:
+    inbox = build_inbox(4)
+    sizes: list[int] = []
+    for message in (b"bytes", "text", "t\xe4xt", ""):
+        inbox.put([message], 1000)
+        await inbox.get()
+        sizes.append(inbox.taken_size)
+    # Nobody has counted the UTF-8 of text, which may have four bytes a character.
+    assert sizes == [5, 4, 16, 0]
+
+
+async def test_who_has_messages_decoded_answers_for_all_of_them() -> None:
+    supply = Supply(b"12345", b"123", size=1)
+    await supply.inbox.get()
+    assert supply.inbox.taken_size == 8
+    assert await get_all(supply.inbox) == [b"123"]
+    assert supply.inbox.taken_size == 3
+
+
+async def test_who_takes_all_answers_for_all() -> None:
+    supply = Supply(b"12345", b"123")
+    await get_all(supply.inbox)
+    assert supply.inbox.taken_size == 8
+    put(supply.inbox, b"1", b"12")
+    await get_all(supply.inbox)
+    assert supply.inbox.taken_size == 3
+
+
+async def test_who_had_to_wait_answers_for_its_message() -> None:
+    inbox = build_inbox()
+    inbox.put([b"before"], 1000)
+    await inbox.get()
+    for take in (inbox.get, lambda: get_all(inbox)):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take)
+            await trio.testing.wait_all_tasks_blocked()
+            inbox.put([b"12345"], 1000)
+        assert inbox.taken_size == 5
+
+
+# The end.
 
 
 @pytest.mark.parametrize("discard", [False, True])
@@ -242,8 +508,8 @@ async def test_closing_wakes_every_task(*, discard: bool) -> None:
 
 async def test_what_was_queued_is_still_there_after_closing() -> None:
     inbox = build_inbox(2)
-    inbox.put("a")
-    inbox.put("b")
+    put(inbox, "a")
+    put(inbox, "b")
     inbox.close(discard=False)
     assert [await inbox.get(), await inbox.get()] == ["a", "b"]
     with pytest.raises(InboxClosed):
@@ -252,7 +518,7 @@ async def test_what_was_queued_is_still_there_after_closing() -> None:
 
 async def test_what_was_queued_is_dropped_if_closing_says_so() -> None:
     inbox = build_inbox()
-    inbox.put("a")
+    put(inbox, "a")
     inbox.close(discard=True)
     with pytest.raises(InboxClosed):
         await inbox.get()
@@ -263,7 +529,7 @@ async def test_a_message_handed_over_before_closing_arrives() -> None:
     async with trio.open_nursery() as nursery:
         getters = Getters(inbox, nursery)
         await getters.start("first")
-        inbox.put("a")
+        put(inbox, "a")
         inbox.close(discard=True)
     assert getters.got == {"first": "a"}
 
@@ -271,8 +537,8 @@ async def test_a_message_handed_over_before_closing_arrives() -> None:
 async def test_a_closed_inbox_takes_everything_and_keeps_nothing() -> None:
     inbox = build_inbox(0)
     inbox.close(discard=False)
-    assert inbox.has_room
-    inbox.put("a")
+    assert inbox.room
+    put(inbox, "a")
     assert not inbox.is_unread
     with pytest.raises(InboxClosed):
         await inbox.get()
@@ -283,8 +549,8 @@ async def test_an_unwanted_message_is_turned_away() -> None:
     inbox = build_inbox(0)
     with inbox.unwanted(lambda: turned_away.append("a")):
         assert inbox.is_unwanted
-        assert inbox.has_room
-        inbox.put("a")
+        assert inbox.room
+        put(inbox, "a")
         assert not inbox.is_unread
     assert turned_away == ["a"]
     assert not inbox.is_unwanted
@@ -298,31 +564,31 @@ async def test_a_task_that_waits_gets_the_message_that_others_do_not_want() -> N
             getters = Getters(inbox, nursery)
             await getters.start("first")
             assert not inbox.is_unwanted
-            inbox.put("a")
-            inbox.put("b")
+            put(inbox, "a")
+            put(inbox, "b")
     assert getters.got == {"first": "a"}
     assert turned_away == ["b"]
 
 
 async def test_a_task_gets_in_the_queue_before_an_unwanted_message_is_decoded() -> None:
-    decoded: list[str] = []
     turned_away: list[str] = []
-    inbox = build_inbox(refill=lambda: decoded.append("too early"))
+    supply = Supply("too early")
+    inbox = supply.inbox
     async with trio.open_nursery() as nursery:
         with inbox.unwanted(lambda: turned_away.append("a")):
             getters = Getters(inbox, nursery)
             await getters.start("first")
-            inbox.put("a")
+            put(inbox, "a")
     assert getters.got == {"first": "a"}
     assert not turned_away
-    assert not decoded
+    assert not supply.asked
 
 
 async def test_an_unread_message_is_turned_away_once_it_is_not_wanted() -> None:
     turned_away: list[str] = []
     inbox = build_inbox(2)
-    inbox.put("a")
-    inbox.put("b")
+    put(inbox, "a")
+    put(inbox, "b")
     with inbox.unwanted(lambda: turned_away.append("all")):
         assert not inbox.is_unread
     assert turned_away == ["all"]
@@ -331,7 +597,7 @@ async def test_an_unread_message_is_turned_away_once_it_is_not_wanted() -> None:
 async def test_what_was_left_in_a_closed_inbox_stays_there() -> None:
     turned_away: list[str] = []
     inbox = build_inbox()
-    inbox.put("a")
+    put(inbox, "a")
     inbox.close(discard=False)
     with inbox.unwanted(lambda: turned_away.append("a")):
         assert await inbox.get() == "a"
@@ -343,13 +609,13 @@ async def test_the_innermost_block_turns_messages_away() -> None:
     inbox = build_inbox()
     with inbox.unwanted(lambda: turned_away.append("outer")):
         with inbox.unwanted(lambda: turned_away.append("inner")):
-            inbox.put("a")
-        inbox.put("b")
+            put(inbox, "a")
+        put(inbox, "b")
     assert turned_away == ["inner", "outer"]
 
 
 async def test_there_is_room_as_soon_as_messages_are_not_wanted() -> None:
-    rooms: list[bool] = []
-    inbox = build_inbox(0, on_taken=lambda: rooms.append(inbox.has_room))
+    rooms: list[int] = []
+    inbox = build_inbox(0, on_taken=lambda: rooms.append(inbox.room))
     with inbox.unwanted(do_nothing):
-        assert rooms == [True]
+        assert rooms == [BATCH_SIZE]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -9,10 +10,21 @@ import trio.testing
 
 from trio_websocket._connection.outbox import (
     MAX_BATCH_SIZE,
+    MAX_SIZE_AT_ONCE,
     MAX_WAITING_PONGS,
     Outbox,
     OutboxBroken,
 )
+from trio_websocket._protocol.chosen_lane import LANE
+from trio_websocket._protocol.frame_header import (
+    Opcode,
+    build_header,
+    mask_payload,
+)
+from trio_websocket._protocol.lane import PYTHON_LANE
+from trio_websocket._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
+
+Data = bytes | SlicedFrame
 
 
 class Sink(trio.abc.SendStream):
@@ -63,6 +75,13 @@ class NowSink(Sink):
         return len(part)
 
 
+async def send(outbox: Outbox, data: Data) -> None:
+    """Send as a connection does."""
+    position = outbox.hand_over(data)
+    if position < len(data):
+        await outbox.send_rest(data, position)
+
+
 def build_sink(room: int | None) -> Sink:
     return Sink() if room is None else NowSink(room)
 
@@ -71,20 +90,20 @@ class Senders:
     """Tasks that each send once, in the order in which they were started."""
 
     def __init__(self, outbox: Outbox, nursery: trio.Nursery) -> None:
-        self.outcomes: dict[bytes, str] = {}
+        self.outcomes: dict[Data, str] = {}
         self._outbox = outbox
         self._nursery = nursery
 
-    async def start(self, data: bytes) -> trio.CancelScope:
+    async def start(self, data: Data) -> trio.CancelScope:
         scope = trio.CancelScope()
         self._nursery.start_soon(self._send, data, scope)
         await trio.testing.wait_all_tasks_blocked()
         return scope
 
-    async def _send(self, data: bytes, scope: trio.CancelScope) -> None:
+    async def _send(self, data: Data, scope: trio.CancelScope) -> None:
         with scope:
             try:
-                await self._outbox.send(data)
+                await send(self._outbox, data)
             except OutboxBroken:
                 self.outcomes[data] = "broken"
             else:
@@ -203,7 +222,7 @@ async def test_what_the_stream_takes_at_once_is_sent_without_a_turn() -> None:
     sink = NowSink(room=10)
     async with open_bench(sink) as bench:
         with trio.testing.assert_no_checkpoints():
-            await bench.outbox.send(b"0123456789")
+            await send(bench.outbox, b"0123456789")
         assert sink.writes == [b"0123456789"]
         assert bench.outbox.is_idle
 
@@ -211,7 +230,7 @@ async def test_what_the_stream_takes_at_once_is_sent_without_a_turn() -> None:
 async def test_what_the_stream_does_not_take_at_once_is_left_to_the_writer() -> None:
     sink = NowSink(room=4)
     async with open_bench(sink) as bench:
-        await bench.outbox.send(b"0123456789")
+        await send(bench.outbox, b"0123456789")
         assert sink.writes == [b"0123", b"456789"]
 
 
@@ -225,7 +244,7 @@ async def test_bytes_never_overtake_those_that_wait() -> None:
         bench.outbox.post(b"4")
         sink.resume()
         await bench.outbox.flush()
-        await bench.outbox.send(b"5")
+        await send(bench.outbox, b"5")
     assert b"".join(sink.writes) == b"12345"
 
 
@@ -298,7 +317,7 @@ async def test_the_writer_ends_when_nothing_is_left_and_starts_again() -> None:
     sink = Sink()
     async with open_bench(sink) as bench:
         for data in (b"1", b"2"):
-            await bench.outbox.send(data)
+            await send(bench.outbox, data)
             await bench.outbox.flush()
             await trio.testing.wait_all_tasks_blocked()
             assert not bench.nursery.child_tasks
@@ -347,7 +366,7 @@ async def test_a_write_that_fails_at_once_breaks_the_outbox(error: Exception) ->
     async with open_bench(sink) as bench:
         bench.outbox.post(b"first")
         with pytest.raises(OutboxBroken):
-            await bench.outbox.send(b"second")
+            await send(bench.outbox, b"second")
     assert bench.errors == [error]
 
 
@@ -356,7 +375,7 @@ async def test_a_send_that_fails_at_once_has_the_error_as_its_cause() -> None:
     sink.error = trio.BrokenResourceError()
     async with open_bench(sink) as bench:
         with pytest.raises(OutboxBroken) as caught:
-            await bench.outbox.send(b"first")
+            await send(bench.outbox, b"first")
     assert caught.value.__cause__ is sink.error
 
 
@@ -426,7 +445,196 @@ async def test_what_is_not_an_error_of_a_stream_goes_through_the_writer() -> Non
     with pytest.RaisesGroup(ZeroDivisionError):
         async with open_bench(sink) as bench:
             with pytest.raises(OutboxBroken):
-                await bench.outbox.send(b"first")
+                await send(bench.outbox, b"first")
+
+
+# Large frames.
+
+
+KEY = b"\x37\xfa\x21\x3d"
+PATTERN = bytes(range(251))  # a prime, so that no slice looks like another
+LARGE = 300_000
+
+
+def make_frame(
+    size: int = LARGE, *, is_masked: bool = True, shift: int = 0
+) -> tuple[SlicedFrame, bytes]:
+    """Make a large frame, and what is to stand on the wire."""
+    payload = (PATTERN * (size // 251 + 2))[shift : shift + size]
+    key = KEY if is_masked else None
+    frame = SlicedFrame(Opcode.BINARY, payload, key, LANE or PYTHON_LANE)
+    header = build_header(Opcode.BINARY, size, masking_key=key)
+    return frame, header + (mask_payload(payload, KEY) if is_masked else payload)
+
+
+@pytest.mark.parametrize("is_masked", [True, False])
+@pytest.mark.parametrize(
+    "room",
+    [
+        None,
+        *(0, 1, 9, 10, 13, 14, 15),  # within its header, and behind it
+        *(SLICE_SIZE - 1, SLICE_SIZE, SLICE_SIZE + 1, 2 * SLICE_SIZE, LARGE),
+        LARGE + 13,
+        LARGE + 14,
+    ],
+)
+async def test_a_large_frame_leaves_whole_whatever_the_stream_takes_at_once(
+    room: int | None, *, is_masked: bool
+) -> None:
+    sink = build_sink(room)
+    frame, wire = make_frame(is_masked=is_masked)
+    async with open_bench(sink) as bench:
+        await send(bench.outbox, b"before")
+        if isinstance(sink, NowSink) and room is not None:
+            sink.room = room
+        await send(bench.outbox, frame)
+        await send(bench.outbox, b"behind")
+    assert b"".join(sink.writes) == b"before" + wire + b"behind"
+
+
+@pytest.mark.parametrize("room", [None, 2 * LARGE])
+async def test_a_large_frame_leaves_in_slices(room: int | None) -> None:
+    sink = build_sink(room)
+    async with open_bench(sink) as bench:
+        await send(bench.outbox, make_frame()[0])
+    assert len(sink.writes) == 3
+    assert max(map(len, sink.writes)) == SLICE_SIZE
+
+
+async def test_a_large_frame_that_the_stream_takes_is_sent_without_a_turn() -> None:
+    sink = NowSink(room=2 * LARGE)
+    frame, wire = make_frame()
+    async with open_bench(sink) as bench:
+        with trio.testing.assert_no_checkpoints():
+            await send(bench.outbox, frame)
+    assert b"".join(sink.writes) == wire
+
+
+async def test_a_very_large_frame_gives_others_a_turn() -> None:
+    sink = NowSink(room=10 * MAX_SIZE_AT_ONCE)
+    frame, wire = make_frame(3 * MAX_SIZE_AT_ONCE)
+    async with open_bench(sink) as bench:
+        with trio.testing.assert_no_checkpoints():
+            position = bench.outbox.hand_over(frame)
+        assert MAX_SIZE_AT_ONCE <= position < MAX_SIZE_AT_ONCE + SLICE_SIZE
+        assert b"".join(sink.writes) == wire[:position]
+        await bench.outbox.send_rest(frame, position)
+    assert b"".join(sink.writes) == wire
+
+
+@pytest.mark.parametrize("room", [1, SLICE_SIZE + 1000])
+async def test_a_cancelled_send_of_which_a_slice_was_cut_leaves_whole(
+    room: int,
+) -> None:
+    """S-76."""
+    sink = NowSink(room)
+    frame, wire = make_frame()
+    async with open_bench(sink) as bench:
+        sink.is_stalled = True
+        scope = await bench.senders.start(frame)
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.senders.outcomes == {frame: "cancelled"}
+        await bench.senders.start(b"behind")
+        sink.resume()
+    assert b"".join(sink.writes) == wire + b"behind"
+
+
+async def test_a_cancelled_send_of_a_large_frame_that_only_waits_is_withdrawn() -> None:
+    """T11."""
+    sink = Sink()
+    async with open_bench(sink) as bench:
+        sink.is_stalled = True
+        await bench.senders.start(b"first")
+        scope = await bench.senders.start(make_frame()[0])
+        await bench.senders.start(b"last")
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        sink.resume()
+    assert sink.writes == [b"first", b"last"]
+
+
+@pytest.mark.parametrize("room", [None, 0, 100_000])
+async def test_large_and_small_frames_of_many_senders_do_not_mix(
+    room: int | None,
+) -> None:
+    sink = build_sink(room)
+    wires: list[bytes] = []
+    async with open_bench(sink) as bench:
+        sink.is_stalled = True
+        for number in range(12):
+            if number % 3 == 0:
+                frame, wire = make_frame(LARGE + number, shift=number)
+                await bench.senders.start(frame)
+            else:
+                wire = b"small %d" % number
+                await bench.senders.start(wire)
+            wires.append(wire)
+            bench.outbox.post(b"posted")
+            wires.append(b"posted")
+        sink.resume()
+        await bench.outbox.flush()
+    assert b"".join(sink.writes) == b"".join(wires)
+    assert set(bench.senders.outcomes.values()) == {"sent"}
+
+
+async def test_a_stream_that_breaks_within_a_large_frame_breaks_the_outbox() -> None:
+    sink = Sink()
+    async with open_bench(sink) as bench:
+        sink.is_stalled = True
+        frame, _ = make_frame()
+        await bench.senders.start(frame)
+        sink.fail(trio.BrokenResourceError("gone"))
+        await bench.outbox.flush()
+        assert bench.outbox.is_broken
+    assert bench.senders.outcomes == {frame: "broken"}
+    assert bench.errors == [sink.error]
+
+
+async def test_closing_stops_the_writer_within_a_large_frame() -> None:
+    sink = NowSink(room=SLICE_SIZE + 1000)
+    sink.is_stalled = True
+    async with open_bench(sink) as bench:
+        frame, wire = make_frame()
+        await bench.senders.start(frame)
+        bench.outbox.close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not bench.nursery.child_tasks
+    assert bench.senders.outcomes == {frame: "broken"}
+    assert b"".join(sink.writes) == wire[: SLICE_SIZE + 1000]
+
+
+class MeetingSink(NowSink):
+    """A stream that takes bytes only when another thread has some for its own."""
+
+    def __init__(self, barrier: threading.Barrier) -> None:
+        super().__init__(room=2 * LARGE)
+        self._barrier = barrier
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        self._barrier.wait(timeout=10)
+        return super().write_now(data)
+
+
+def test_frames_of_two_runs_in_two_threads_do_not_mix() -> None:
+    barrier = threading.Barrier(2)
+    sinks = [MeetingSink(barrier) for _ in range(2)]
+    frames = [make_frame(shift=shift) for shift in range(2)]
+
+    async def send_one(number: int) -> None:
+        async with open_bench(sinks[number]) as bench:
+            await send(bench.outbox, frames[number][0])
+
+    threads = [
+        threading.Thread(target=trio.run, args=(send_one, number))
+        for number in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for sink, (_, wire) in zip(sinks, frames, strict=True):
+        assert b"".join(sink.writes) == wire
 
 
 async def cancel_when_blocked(scope: trio.CancelScope) -> None:

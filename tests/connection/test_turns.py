@@ -60,6 +60,54 @@ async def test_the_budget_is_used_up_with_256_kib() -> None:
     assert used_up == [4, 8, 12, 16]
 
 
+async def test_a_call_that_stands_for_many_counts_as_many() -> None:
+    turns = Turns()
+    used_up: list[int] = []
+    for call in range(1, 11):
+        await turns.begin()
+        if turns.is_used_up(1, calls=64):
+            used_up.append(call)
+    assert used_up == [4, 8]
+
+
+@pytest.mark.parametrize("calls", [256, 1_000_000])
+async def test_one_call_that_stands_for_256_uses_the_budget_up(calls: int) -> None:
+    turns = Turns()
+    for _ in range(3):
+        await turns.begin()
+        assert turns.is_used_up(1, calls=calls)
+
+
+async def test_calls_that_are_free_need_no_more_than_a_look_at_the_counter() -> None:
+    turns = Turns()
+    free: list[int] = []
+    used_up: list[int] = []
+    for call in range(1, 513):
+        if turns.free:
+            turns.free -= 1
+            free.append(call)
+        else:
+            await turns.begin()
+            if turns.is_used_up(1):
+                used_up.append(call)
+    assert used_up == [256, 512]
+    assert [call for call in range(1, 513) if call % 16] == free
+
+
+async def test_a_cancellation_is_seen_at_the_16th_call_also_if_15_were_free() -> None:
+    turns = Turns()
+    calls = 0
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        while True:
+            if turns.free:
+                turns.free -= 1
+            else:
+                await turns.begin()
+            calls += 1
+    assert calls == 15
+
+
 async def test_calls_that_fail_let_others_run_too() -> None:
     turns = Turns()
     others = 0

@@ -13,6 +13,7 @@ from trio_websocket._protocol.frame_header import (
     build_header,
     mask_payload,
     measure_header,
+    measure_shortest,
     parse_header,
 )
 
@@ -84,6 +85,14 @@ def test_a_length_that_is_written_too_long_is_read_as_it_is(
     header = parse_header(bytes.fromhex(text))
     assert header is not None
     assert (header.payload_length, header.size) == (length, size)
+    assert measure_shortest(header) < header.size
+
+
+@pytest.mark.parametrize("case", HEADERS.values(), ids=HEADERS)
+def test_a_header_that_was_written_here_is_as_short_as_can_be(case: Case) -> None:
+    header = parse_header(bytes.fromhex(case[-1]))
+    assert header is not None
+    assert measure_shortest(header) == header.size
 
 
 def test_the_longest_header_is_as_long_as_is_said() -> None:
@@ -116,6 +125,7 @@ def test_what_was_written_is_read_again(header: FrameHeader) -> None:
         masking_key=header.masking_key,
     )
     assert parse_header(data) == header._replace(size=len(data))
+    assert measure_shortest(header) == len(data)
 
 
 def test_masking_is_as_in_the_example_of_the_rfc() -> None:

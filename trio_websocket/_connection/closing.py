@@ -71,6 +71,31 @@ class Closing:
 
     """
 
+    __slots__ = (
+        "_disconnect_timeout",
+        "_end_sending",
+        "_ended",
+        "_engine",
+        "_inbox",
+        "_is_close_written",
+        "_is_ended",
+        "_name",
+        "_outbox",
+        "_reasons",
+        "_wake_waiters",
+        "_writing_error",
+        "cause",
+        "dependents",
+        "is_dropping",
+        "is_local",
+        "is_ours",
+        "is_timed_out",
+        "reason",
+        "received",
+        "scope",
+        "sent",
+    )
+
     def __init__(self, name: str, engine: Engine, *, disconnect_timeout: float) -> None:
         self.reason: CloseReason | None = None
         self.sent: CloseReason | None = None

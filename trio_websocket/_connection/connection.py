@@ -258,8 +258,9 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         They leave in batches of at most 128 KiB; other tasks run between two batches.
 
         Args:
-            messages: Any iterable; it is asked for up to 256 messages in advance. If it
-                raises an exception, what it gave before that is sent.
+            messages: Any iterable; it is asked for up to 256 messages in advance, so a
+                ``bytearray`` must stay as it is until the call returns. If it raises an
+                exception, what it gave before that is sent.
 
         Raises:
             ConnectionClosed: If the connection is closed or closing.
@@ -276,9 +277,13 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
         """
         source = _Source(messages)
+        is_first = True
         while batch := source.take(_MESSAGES_PER_BATCH):
             start = 0
             while start < len(batch):
+                if not is_first:
+                    await trio.lowlevel.checkpoint()
+                is_first = False
                 start = await self._send_batch(batch, start)
         source.check()
 
@@ -617,4 +622,4 @@ def _check_limit(limit: object) -> int:
         raise TypeError(f"limit must be an int or None, not {limit!r}")
     if limit < 1:
         raise ValueError(f"limit must be 1 or more, not {limit!r}")
-    return limit
+    return min(limit, sys.maxsize)

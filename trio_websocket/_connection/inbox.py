@@ -87,6 +87,20 @@ class Inbox:
 
     """
 
+    __slots__ = (
+        "_fresh_size",
+        "_handed_over",
+        "_on_taken",
+        "_on_unwanted",
+        "_refill",
+        "_size",
+        "_tickets",
+        "is_closed",
+        "messages",
+        "spare",
+        "taken_size",
+    )
+
     def __init__(
         self,
         size: float,

@@ -15,6 +15,10 @@ be written without waiting, or a Close frame and some time for the answer. The r
 starts again for that, under a shield with a deadline; it lost nothing when it was
 cancelled.
 
+A nursery is a third of the memory of an idle connection, and who can write without
+waiting seldom needs one. So on such a stream the reader runs without; as soon as
+something has to wait for the network it is interrupted, and goes on within a nursery.
+
 Ctrl-C does not strike in here, nor in the calls of a connection: Python would raise it
 between any two steps, with a task in a queue that does not sleep yet. Trio delivers it
 where the program waits.
@@ -33,7 +37,7 @@ from .._protocol.state import ConnectionState
 from .._stream import drop, end_sending
 from .closing import Closing
 from .inbox import Inbox
-from .outbox import Outbox
+from .outbox import Outbox, WritesNow
 from .reader import Reader
 from .round_trips import RoundTrips
 
@@ -56,6 +60,23 @@ class Farewell:
 
 class Link:
     """One stream, the protocol on it, and everything that is done with them."""
+
+    __slots__ = (
+        "_farewell",
+        "_has_begun",
+        "_has_to_end_sending",
+        "_needs_nursery",
+        "_nursery",
+        "_reading_scope",
+        "closing",
+        "engine",
+        "inbox",
+        "name",
+        "outbox",
+        "reader",
+        "round_trips",
+        "stream",
+    )
 
     def __init__(
         self,
@@ -85,7 +106,9 @@ class Link:
             refill=self.reader.refill,
             on_taken=self.reader.wake,
         )
-        self.outbox: Outbox = Outbox(stream, self.closing.lose_writing)
+        self.outbox: Outbox = Outbox(
+            stream, self.closing.lose_writing, on_waiting=self._ask_for_nursery
+        )
         self.reader.join(self.inbox, self.outbox)
         self.closing.join(
             self.inbox,
@@ -94,6 +117,10 @@ class Link:
             end_sending=self._end_sending,
         )
         self._nursery: trio.Nursery | None = None
+        self._needs_nursery = not isinstance(stream, WritesNow)
+        self._reading_scope: trio.CancelScope | None = None
+        self._has_begun = False
+        self._has_to_end_sending = False
         self._farewell = farewell
 
     @trio.lowlevel.enable_ki_protection
@@ -104,28 +131,64 @@ class Link:
             Ends the connection, after the farewell.
 
         """
+        self._has_begun = True
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                self.outbox.start(nursery)
-                try:
-                    with self.closing.scope:
-                        await self.reader.run()
-                    await self.reader.finish()
-                    await self.outbox.flush_without_waiting()
-                except Exception as error:
-                    self.closing.lose(error)
-                    raise
-                except trio.Cancelled:
-                    await self._say_farewell()  # noqa: ASYNC102  # it has a shield
-                    raise
-                finally:
-                    self.outbox.close()
+            if self._needs_nursery or not await self._read():
+                async with trio.open_nursery() as nursery:
+                    self._start(nursery)
+                    await self._read()
         finally:
             try:
                 await drop(self.stream)  # noqa: ASYNC102  # it has a shield
             finally:
                 self.closing.end()
+
+    def _start(self, nursery: trio.Nursery) -> None:
+        """Give those a home who have to wait for the network."""
+        self._nursery = nursery
+        self.outbox.start(nursery)
+        if self._has_to_end_sending:
+            nursery.start_soon(end_sending, self.stream)
+
+    async def _read(self) -> bool:
+        """Read until the stream is not needed any more.
+
+        Returns:
+            Whether it came to that. If not, a nursery is needed before.
+
+        """
+        try:
+            with self.closing.scope as scope:
+                self._reading_scope = scope
+                await self.reader.run()
+            self._reading_scope = None
+            if self._needs_nursery and self._nursery is None:
+                return False
+            await self.reader.finish()
+            await self.outbox.flush_without_waiting()
+            self.outbox.close()
+        except Exception as error:
+            self.closing.lose(error)
+            self.outbox.close()
+            raise
+        except trio.Cancelled:
+            self._reading_scope = None
+            await self._say_farewell()  # noqa: ASYNC102  # it has a shield
+            self.outbox.close()
+            raise
+        return True
+
+    def _ask_for_nursery(self) -> None:
+        """Have the reader go on within a nursery, if there is none."""
+        if self._nursery is not None or self._needs_nursery:
+            return
+        if not self._has_begun:
+            self._needs_nursery = True
+        elif self._reading_scope is not None and not self.closing.is_dropping:
+            self._needs_nursery = True
+            deadline = self._reading_scope.deadline
+            self.closing.scope = trio.CancelScope(deadline=deadline)
+            self._reading_scope.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def flush(self) -> None:
@@ -147,17 +210,30 @@ class Link:
         deadline = self.closing.scope.deadline
         with trio.CancelScope(shield=True, deadline=deadline) as scope:
             self.closing.scope = scope
-            self.closing.close(_GOING_AWAY, None)
-            if grace:
-                self.closing.limit(grace)
-                await self.reader.run()
-            else:
-                await self.outbox.flush_without_waiting()
+            if self._nursery is not None:
+                await self._say_goodbye(grace)
+                return
+            async with trio.open_nursery() as nursery:
+                self._start(nursery)
+                await self._say_goodbye(grace)
+                self.outbox.close()
+
+    async def _say_goodbye(self, grace: float) -> None:
+        self.closing.close(_GOING_AWAY, None)
+        if grace:
+            self.closing.limit(grace)
+            await self.reader.run()
+        else:
+            await self.outbox.flush_without_waiting()
 
     def _end_sending(self) -> None:
-        nursery, self._nursery = self._nursery, None  # once is enough
-        if nursery is not None:
-            nursery.start_soon(end_sending, self.stream)
+        if self._has_to_end_sending:
+            return
+        self._has_to_end_sending = True
+        if self._nursery is not None:
+            self._nursery.start_soon(end_sending, self.stream)
+        else:
+            self._ask_for_nursery()
 
     def _wake_waiters(self) -> None:
         self.reader.wake()

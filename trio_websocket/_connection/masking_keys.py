@@ -4,13 +4,14 @@ A key must not be predictable, so each comes from the system's source of randomn
 ask it for four bytes costs as much as a message, so it is asked for many keys at once,
 for all connections of one ``trio.run``. They are used once, in order.
 
-A process that forks gives its child the same memory. The keys in it are the parent's;
-the child throws them away.
+A process that forks gives its child the same memory, so what was fetched is thrown away
+before it does.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from weakref import WeakSet
 
 import trio
@@ -31,13 +32,13 @@ class MaskingKeys:
 
     def draw(self, count: int = 1) -> bytes:
         """Return that many keys, one behind the other."""
-        start = self._position
-        stop = self._position = start + _SIZE * count
-        if stop > len(self._pool):
-            self._pool = os.urandom(max(_POOL_SIZE, stop - start))
+        pool, start = self._pool, self._position  # another thread may fork
+        stop = start + _SIZE * count
+        if stop > len(pool):
+            pool = self._pool = os.urandom(max(_POOL_SIZE, stop - start))
             start, stop = 0, stop - start
-            self._position = stop
-        return self._pool[start:stop]
+        self._position = stop
+        return pool[start:stop]
 
     def forget(self) -> None:
         """Use none of the keys that were fetched."""
@@ -53,8 +54,8 @@ def _forget_all() -> None:
         pool.forget()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+with suppress(AttributeError):  # Windows does not fork
+    os.register_at_fork(before=_forget_all)
 
 
 def find_masking_keys() -> MaskingKeys:

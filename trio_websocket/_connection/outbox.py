@@ -46,7 +46,9 @@ from .._stream import STREAM_ERRORS
 
 MAX_WAITING_PONGS = 32
 MAX_BATCH_SIZE = 131_072  # bytes: larger writes cost the cache more than they save
-MAX_SIZE_AT_ONCE = 1_048_576  # bytes: what a sender writes without letting others run
+# Bytes that a sender writes without letting others run: the largest message that peers
+# take unless they were told otherwise, 1 MiB, and its header.
+MAX_SIZE_AT_ONCE = 9 * SLICE_SIZE
 
 _TURNS_WITHOUT_WAITING = 16  # start the writer, encrypt, write, come back: about eight
 
@@ -123,10 +125,32 @@ class _Entry:
 
 
 class Outbox:
-    """The queue of one connection and its writer."""
+    """The queue of one connection and its writer.
+
+    ``start`` gives the writer a home; ``on_waiting`` is called when it needs one.
+    """
+
+    __slots__ = (
+        "_holds",
+        "_idle_waiters",
+        "_is_broken",
+        "_is_encrypting",
+        "_nursery",
+        "_on_broken",
+        "_on_waiting",
+        "_pongs",
+        "_queue",
+        "_stream",
+        "_writer_scope",
+        "_writes_now",
+    )
 
     def __init__(
-        self, stream: trio.abc.SendStream, on_broken: Callable[[Exception], None]
+        self,
+        stream: trio.abc.SendStream,
+        on_broken: Callable[[Exception], None],
+        *,
+        on_waiting: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
         self._writes_now = stream if isinstance(stream, WritesNow) else None
@@ -135,6 +159,7 @@ class Outbox:
             self._holds.hold()
         self._is_encrypting = False
         self._on_broken = on_broken
+        self._on_waiting = on_waiting
         self._nursery: trio.Nursery | None = None
         # Lists, because an empty deque has 600 bytes.
         self._queue: list[_Entry] = []
@@ -212,6 +237,8 @@ class Outbox:
             self._is_encrypting = False
             self._wake_writer()
             self._note_idle()
+        if self._is_broken:
+            raise OutboxBroken
         if holds.has_held:
             entry = _Entry(b"", 0)
             entry.is_started = True
@@ -295,9 +322,13 @@ class Outbox:
     def _wake_writer(self) -> None:
         """Start the writer if something waits and nobody writes."""
         is_writing = self._writer_scope is not None or self._is_encrypting
-        if self._queue and self._nursery is not None and not is_writing:
+        if not self._queue or is_writing:
+            return
+        if self._nursery is not None:
             self._writer_scope = trio.CancelScope(shield=True)
             self._nursery.start_soon(self._write, self._writer_scope)
+        elif self._on_waiting is not None:
+            self._on_waiting()
 
     def _drop_old_pong(self) -> None:
         if len(self._pongs) > MAX_WAITING_PONGS:
@@ -356,17 +387,21 @@ class Outbox:
         parts = [cast("bytes", entry.data) for entry in batch]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         position = batch[0].position  # only the first of a queue can have begun
+        if self._holds is None and not position:
+            await self._stream.send_all(data)
+            return
         with memoryview(data) as view:
             while True:
-                size = len(data) if self._holds is None else SLICE_SIZE
-                with view[position : position + size] as part:
+                with view[position : position + SLICE_SIZE] as part:
                     await self._write_part(part)
-                position += size
+                position += SLICE_SIZE
                 if position >= len(data):
                     return
 
     async def _write_part(self, part: memoryview) -> None:
-        await self._stream.send_all(part)
+        is_known = self._writes_now is not None or self._holds is not None
+        # A stream of the program's own may keep what it is given.
+        await self._stream.send_all(part if is_known else bytes(part))
         if self._holds is not None:
             await self._holds.drain()
 

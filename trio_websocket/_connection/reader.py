@@ -12,8 +12,8 @@ sides that both send at full speed cannot block each other.
 of tasks run it: the reader, and a task in ``get_message`` that finds no message at hand
 (``refill``), which saves a turn of the scheduler for each message of a flood. Such a
 task also receives, if the stream can be read without waiting and had much to give last
-time. The reader, which waits for the same stream meanwhile, merely wakes for nothing.
-What is wrong with the stream is left for the reader to find. The pump stops
+time. The reader, which waits for the same stream meanwhile, is woken for what that task
+leaves behind, and finds what is wrong with the stream by itself. The pump stops
 
 * when the engine needs bytes: then the reader receives;
 * when the next frame begins a message and there is no room for it, and the reader also
@@ -98,6 +98,29 @@ class ReadsNow(Protocol):
 class Reader:
     """The receiving half of one connection."""
 
+    __slots__ = (
+        "_assembler",
+        "_closing",
+        "_engine",
+        "_inbox",
+        "_is_finishing",
+        "_is_flowing",
+        "_is_skipping",
+        "_max_plain_size",
+        "_max_size",
+        "_message_size",
+        "_outbox",
+        "_parked",
+        "_reads_now",
+        "_receive_size",
+        "_round_trips",
+        "_stream",
+        "_stream_error",
+        "_too_big",
+        "_violation",
+        "_wait_scope",
+    )
+
     def __init__(
         self,
         stream: trio.abc.ReceiveStream,
@@ -124,6 +147,7 @@ class Reader:
         self._too_big: tuple[MessageTooBig, Piece] | None = None
         self._violation: ViolationFound | None = None
         self._parked: trio.lowlevel.Task | None = None
+        self._wait_scope: trio.CancelScope | None = None
 
     def join(self, inbox: Inbox, outbox: Outbox) -> None:
         """Meet the parts that this one serves."""
@@ -178,6 +202,8 @@ class Reader:
         task, self._parked = self._parked, None
         if task is not None:
             trio.lowlevel.reschedule(task)
+        elif self._wait_scope is not None:
+            self._wait_scope.cancel()
 
     async def _park(self) -> None:
         self._parked = trio.lowlevel.current_task()
@@ -206,7 +232,7 @@ class Reader:
                 self._engine.receive_data(data)
                 count = len(data)
             else:
-                await self._reads_now.wait_readable()
+                await self._wait_readable(self._reads_now)
                 count = self._receive_now(self._reads_now)
         except STREAM_ERRORS as error:
             self._closing.lose(error)
@@ -214,6 +240,15 @@ class Reader:
         if count == 0:
             self._closing.lose(self._stream_error)
         return count != 0
+
+    async def _wait_readable(self, stream: ReadsNow) -> None:
+        """Wait for the stream, or for what another task has received from it."""
+        if self._is_flowing:
+            with trio.CancelScope() as self._wait_scope:
+                await stream.wait_readable()
+            self._wait_scope = None
+        else:
+            await stream.wait_readable()
 
     def _receive_for_caller(self) -> bool:
         """Receive in the task that wants a message, if much was there last time."""
@@ -255,7 +290,7 @@ class Reader:
             pause = self._look_for_stop(is_asked=asked > 0, is_more=is_more)
             if pause is not None:
                 return pause
-            room = BATCH_SIZE if self._is_finishing else asked or self._inbox.room
+            room = asked or self._inbox.room or (BATCH_SIZE * self._is_finishing)
             event = self._engine.next_event(room=room, max_size=self._max_plain_size)
             if isinstance(event, Pause):
                 return event
@@ -266,7 +301,10 @@ class Reader:
         """Act on what stopped the reader if its time has come."""
         if self._inbox.is_closed or (self._is_finishing and self._too_big is None):
             return None
-        if self._inbox.has_handed_over and not self._engine.has_undecoded:
+        is_waiting_for_data = not (
+            self._engine.has_undecoded or self._violation or self._too_big
+        )
+        if self._inbox.has_handed_over and is_waiting_for_data:
             return Pause.DATA  # by the time that more comes, the task will have run
         if (
             self._is_finishing

@@ -36,6 +36,12 @@ class RoundTrips:
 
     """
 
+    __slots__ = (
+        "_ledger",
+        "_pings",
+        "latest",
+    )
+
     def __init__(self) -> None:
         self.latest: float | None = None
         self._ledger: PingLedger | None = None  # most connections send no pings

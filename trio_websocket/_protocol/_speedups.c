@@ -213,6 +213,19 @@ read_key(PyObject *object, const uint8_t **key)
     return 0;
 }
 
+/* Get memory to write to. That there is none is a mistake in a type, as in Python. */
+static int
+get_target(PyObject *object, Py_buffer *target)
+{
+    if (PyObject_GetBuffer(object, target, PyBUF_WRITABLE) == 0) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_BufferError)) {
+        PyErr_SetString(PyExc_TypeError, "the target must be memory to write to");
+    }
+    return -1;
+}
+
 /* Build a tuple of an object, whose reference is taken, and a number. */
 static PyObject *
 build_pair(PyObject *first, Py_ssize_t number)
@@ -638,8 +651,7 @@ mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     Py_buffer target;
     Py_buffer source;
     int status = -1;
-    if (check_count("mask", nargs, 5) < 0
-        || PyObject_GetBuffer(args[0], &target, PyBUF_WRITABLE) < 0) {
+    if (check_count("mask", nargs, 5) < 0 || get_target(args[0], &target) < 0) {
         return NULL;
     }
     if (PyObject_GetBuffer(args[1], &source, PyBUF_SIMPLE) == 0) {

@@ -68,6 +68,11 @@ class Collector:
         """Whether nothing of the payload is missing."""
         return self._filled == self.frame.payload_length
 
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to wait for: the message or the fault is here."""
+        return self.is_whole or self.is_invalid
+
     def add(self, data: bytes, start: int) -> int:
         """Take what belongs to the frame and return the position behind it."""
         size = min(len(data) - start, self.frame.payload_length - self._filled)

@@ -111,6 +111,24 @@ class Engine:
 
     """
 
+    __slots__ = (
+        "_collector",
+        "_connection",
+        "_data",
+        "_events",
+        "_frame",
+        "_head",
+        "_is_bad_gateway",
+        "_is_frame_reported",
+        "_lane",
+        "_message_kind",
+        "_start",
+        "_unfed",
+        "is_client",
+        "is_over",
+        "state",
+    )
+
     def __init__(
         self,
         connection: Connection | None = None,
@@ -148,6 +166,7 @@ class Engine:
         self.state = TRANSITIONS[self.state][step]
         if self.state not in MAY_RECEIVE:
             self.is_over = True
+            self._collector = None
             self._data = b""
             self._start = 0
 
@@ -165,7 +184,7 @@ class Engine:
         Whoever writes there releases the view and tells ``fill_vacancy``. None means
         that bytes are to be given to ``receive_data``.
         """
-        if self._collector is None or self._data:
+        if self._collector is None or self._collector.is_done or self._data:
             return None
         return self._collector.vacancy(size)
 
@@ -177,12 +196,14 @@ class Engine:
     @property
     def has_undecoded(self) -> bool:
         """Whether received bytes wait to be decoded, or what they mean to be told."""
+        if self._collector is not None and self._collector.is_done:
+            return True
         return len(self._data) > self._start or bool(self._events)
 
     @property
     def is_before_close(self) -> bool:
         """Whether the next frame is a Close, as far as can be seen."""
-        is_amid = self._frame is not None or self._collector is not None
+        is_amid = self._head or self._frame is not None or self._collector is not None
         if is_amid or self._start >= len(self._data):
             return False
         return self._data[self._start] & 0x0F == _CLOSE
@@ -247,18 +268,19 @@ class Engine:
             self._start = end
             return MessagesReceived(messages, end - start)
         frame = parse_header(self._data[start : start + MAX_HEADER_SIZE])
-        if frame is None:
-            return self._ask_for_data()
-        is_whole = len(self._data) - start - frame.size >= frame.payload_length
-        is_too_big = frame.payload_length > max_size
-        if is_whole or is_too_big or frame.size != measure_shortest(frame):
+        if (
+            frame is None  # wsproto may judge what is here of it
+            or frame.size != measure_shortest(frame)
+            or frame.payload_length > max_size
+            or frame.payload_length <= len(self._data) - start - frame.size
+        ):
             return self._begin_frame()
         self._start += frame.size
         self._collector = Collector(frame, lane)
         return None
 
     def _collect(self, collector: Collector) -> Event | Pause | None:
-        if self._start < len(self._data):
+        if self._start < len(self._data) and not collector.is_invalid:
             self._start = collector.add(self._data, self._start)
         if collector.is_invalid:
             self._collector = None

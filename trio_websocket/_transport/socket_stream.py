@@ -164,6 +164,7 @@ class HoldingStream(SocketStream):
             await super().send_all(data)
             return
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._fileno()  # raises if the stream is closed
         with memoryview(data) as view:
             written = 0 if self._held else self.write_now(view)
             self._held += view[written:]

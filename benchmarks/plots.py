@@ -8,8 +8,10 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from results import Block, Line, Results
-from rows import PLACEMENTS, ROLES
+from roster import ROSTER
+from rows import ROLES
 from table import format_value
 
 _COLOURS = {"ours": "#1f6fb4", "peer": "#b8b8b8", "floor": "#e6dcc3"}
@@ -26,22 +28,15 @@ def draw_plots(results: Results, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     # The same results give the same file.
     mpl.rcParams["svg.hashsalt"] = "trio-websocket"
-    blocks = [block for block in results.find_blocks() if block.lines]
+    # Letters as letters: outlines would make the files ten times as large.
+    mpl.rcParams["svg.fonttype"] = "none"
     paths: list[Path] = []
-    for group in dict.fromkeys(block.row.group for block in blocks):
-        for placement in PLACEMENTS:
-            chosen = [
-                block
-                for block in blocks
-                if block.row.group == group and block.place.placement == placement
-            ]
-            if not chosen:
-                continue
-            suffix = "" if placement == "two-cores" else f"-{placement}"
-            path = folder / f"{group.replace(' ', '-')}{suffix}.svg"
-            figure = draw_growth(chosen) if group == "growth" else draw_bars(chosen)
-            figure.savefig(path, metadata={"Date": None})
-            paths.append(path)
+    for name, chosen in results.find_groups().items():
+        path = folder / f"{name}.svg"
+        is_growth = chosen[0].row.group == "growth"
+        figure = draw_growth(chosen) if is_growth else draw_bars(chosen)
+        figure.savefig(path, metadata={"Date": None})
+        paths.append(path)
     return paths
 
 
@@ -121,11 +116,13 @@ def draw_growth(blocks: Sequence[Block]) -> Figure:
                 for line in block.lines:
                     point = (block.row.connections, line.value)
                     points.setdefault(line.peer.title, []).append(point)
-        for number, title in enumerate(sorted(points)):
+        titles = [peer.title for peer in ROSTER if peer.title in points]
+        for number, title in enumerate(titles):
             counts, values = zip(*sorted(points[title]), strict=True)
             colour = _LINES[number % len(_LINES)]
             axes.plot(counts, values, marker="o", label=title, color=colour)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_ylim(bottom=0)
         axes.set_title(role, fontsize=9)
         axes.set_xlabel("connections", fontsize=8)

@@ -135,6 +135,17 @@ class Results:
         noises = [result.noise for result in self.results] or [0.0]
         return statistics.median(noises), max(noises)
 
+    def find_groups(self) -> dict[str, list[Block]]:
+        """Find the blocks that have lines, by the name of their group and placement."""
+        groups: dict[str, list[Block]] = {}
+        for block in self.find_blocks():
+            if block.lines:
+                name = block.row.group.replace(" ", "-").lower()
+                if block.place.placement != "two-cores":
+                    name += f"-{block.place.placement}"
+                groups.setdefault(name, []).append(block)
+        return groups
+
     def find_blocks(self) -> Iterator[Block]:
         """Give the blocks in the order of the rows."""
         by_place: dict[Place, list[Result]] = {}

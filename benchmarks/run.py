@@ -23,6 +23,7 @@ from machine import describe_machine
 from results import Results, load_results
 from roster import ROSTER
 from rows import PLACEMENTS, ROLES, ROWS
+from spreadsheet import write_csv
 from table import format_results
 
 QUICK_ROWS = ["receive-64", "send-64", "echo-64", "openings"]
@@ -47,6 +48,7 @@ class Options:
     json: Path | None
     table: Path | None
     plot: Path | None
+    csv: Path | None
 
     def hurry(self) -> None:
         """Do with less, for a look at whether everything works."""
@@ -78,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="save the results, after each round")
     add("--table", type=Path, metavar="FILE", help="show saved results, measure none")
     add("--plot", type=Path, metavar="FOLDER", help="draw the results, too")
+    add("--csv", type=Path, metavar="FOLDER", help="write the medians as tables, too")
     return parser
 
 
@@ -175,6 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ValueError as error:
             parser.error(str(error))
     print(format_results(results))
+    if options.csv is not None:
+        write_csv(results, options.csv)
     if options.plot is not None:
         # Only here, for matplotlib is large and nothing else needs it.
         importlib.import_module("plots").draw_plots(results, options.plot)

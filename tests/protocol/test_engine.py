@@ -1,17 +1,22 @@
 """Bytes into one engine, events out, and the other way round.
 
+Nearly all of it holds whichever lane the engine takes, so nearly every test runs with
+the lane off, in Python and in C. What an engine reports of a message differs in form:
+in pieces without a lane, whole with one. A ``Listener`` puts the pieces together.
+
 What is said of any stream at all is in test_properties.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import math
 import struct
 import sys
-from collections.abc import Callable, Generator
-from typing import SupportsIndex, overload
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple, SupportsIndex, overload
 
 import pytest
 import wsproto.events
@@ -19,11 +24,12 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from trio_websocket._protocol.assembler import Assembler, MessageTooBig
+from trio_websocket._protocol.chosen_lane import LANE
 from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.events import (
     CloseReceived,
     Event,
-    MessageReceived,
+    MessagesReceived,
     Pause,
     Piece,
     PingReceived,
@@ -36,13 +42,17 @@ from trio_websocket._protocol.frame_header import (
     mask_payload,
     parse_header,
 )
-from trio_websocket._protocol.lane import Lane
+from trio_websocket._protocol.lane import Lane, choose_lane
+from trio_websocket._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
 from trio_websocket._protocol.state import ConnectionState, Step
 
 CLIENT, SERVER = ConnectionType
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 KEY = b"\x9a\x00\xff\x42"
 LENGTHS = [0, 1, 125, 126, 65535, 65536]
+LARGE = 300_000  # bytes: more than a lane builds or collects in one go
+
+Report = str | bytes | Event | Pause
 
 
 @pytest.fixture(params=ConnectionType, ids=["client", "server"])
@@ -53,8 +63,31 @@ def side(request: pytest.FixtureRequest) -> ConnectionType:
     return side
 
 
+def find_lane(request: pytest.FixtureRequest) -> Lane | None:
+    name = request.param
+    assert isinstance(name, str)
+    try:
+        return choose_lane(name)
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["off", "python", "c"])
+def lane(request: pytest.FixtureRequest) -> Lane | None:
+    """What the engine under test takes."""
+    return find_lane(request)
+
+
+@pytest.fixture(params=["python", "c"])
+def real_lane(request: pytest.FixtureRequest) -> Lane:
+    """The same, for what only an engine with a lane does."""
+    lane = find_lane(request)
+    assert lane is not None
+    return lane
+
+
 def make_engine(side: ConnectionType, lane: Lane | None = None) -> Engine:
-    return Engine(Connection(side), is_client=side is CLIENT, lane=lane)
+    return Engine(is_client=side is CLIENT, lane=lane)
 
 
 def frame(
@@ -72,19 +105,52 @@ def head(side: ConnectionType, opcode: int, length: int, *, fin: bool = True) ->
     return build_header(opcode, length, fin=fin, masking_key=key)
 
 
-def ask(engine: Engine, *, has_room: bool = True) -> Event | Pause:
-    return engine.next_event(room=int(has_room), max_size=sys.maxsize)
+def split(stream: bytes) -> list[bytes]:
+    return [bytes([byte]) for byte in stream]
 
 
-def feed(engine: Engine, *chunks: bytes, has_room: bool = True) -> list[Event | Pause]:
+def ask(engine: Engine, *, room: int = 1, max_size: int = sys.maxsize) -> Event | Pause:
+    return engine.next_event(room=room, max_size=max_size)
+
+
+def feed(
+    engine: Engine, *chunks: bytes, room: int = 1, max_size: int = sys.maxsize
+) -> list[Event | Pause]:
     """Tell all events of the chunks, received one by one, and the last pause."""
     events: list[Event | Pause] = []
     pause: Event | Pause = Pause.DATA
     for chunk in chunks:
         engine.receive_data(chunk)
-        while not isinstance(pause := ask(engine, has_room=has_room), Pause):
+        while not isinstance(pause := ask(engine, room=room, max_size=max_size), Pause):
             events.append(pause)
     return [*events, pause]
+
+
+class Listener:
+    """Feeds an engine, and reports messages instead of their pieces."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._assembler = Assembler(math.inf)
+
+    def feed(self, *chunks: bytes, room: int = 1) -> list[Report]:
+        """Tell all of the chunks, received one by one, and the last pause."""
+        reports: list[Report] = []
+        for event in feed(self.engine, *chunks, room=room):
+            match event:
+                case MessagesReceived(messages=messages):
+                    reports += messages
+                case Piece():
+                    message = self._assembler.add(event)
+                    reports += [] if message is None else [message]
+                case _:
+                    reports.append(event)
+        return reports
+
+
+@pytest.fixture
+def listener(side: ConnectionType, lane: Lane | None) -> Listener:
+    return Listener(make_engine(side, lane))
 
 
 def whole(data: str | bytes, *, is_last: bool = True) -> Piece:
@@ -96,45 +162,35 @@ def whole(data: str | bytes, *, is_last: bool = True) -> Piece:
 # Frames of every kind.
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-def test_a_data_frame_is_one_piece(side: ConnectionType, length: int) -> None:
-    engine = make_engine(side)
-    text = ("0123456789" * 6554)[:length]
-    assert feed(engine, frame(side, TEXT, text.encode())) == [
-        whole(text),
-        Pause.DATA,
-    ]
-    assert feed(engine, frame(side, BINARY, text.encode())) == [
-        whole(text.encode()),
-        Pause.DATA,
-    ]
+@pytest.mark.parametrize("length", [*LENGTHS, LARGE])
+def test_a_data_frame_is_a_message(
+    side: ConnectionType, listener: Listener, length: int
+) -> None:
+    text = ("0123456789" * 30_000)[:length]
+    data = text.encode()
+    stream = frame(side, TEXT, data) + frame(side, BINARY, data)
+    assert listener.feed(stream) == [text, data, Pause.DATA]
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_continuation_has_the_kind_of_its_message(
-    side: ConnectionType, length: int
+    side: ConnectionType, listener: Listener, length: int
 ) -> None:
-    engine = make_engine(side)
     for opcode, data in ((TEXT, "x" * length), (BINARY, b"y" * length)):
         payload = data.encode() if isinstance(data, str) else data
-        assert feed(
-            engine,
+        assert listener.feed(
             frame(side, opcode, payload, fin=False),
             frame(side, CONTINUATION, payload, fin=False),
             frame(side, CONTINUATION, payload),
-        ) == [
-            whole(data, is_last=False),
-            whole(data, is_last=False),
-            whole(data),
-            Pause.DATA,
-        ]
+        ) == [3 * data, Pause.DATA]
 
 
 @pytest.mark.parametrize("length", [0, 1, 125])
-def test_a_control_frame_is_one_event(side: ConnectionType, length: int) -> None:
-    engine = make_engine(side)
+def test_a_control_frame_is_one_event(
+    side: ConnectionType, listener: Listener, length: int
+) -> None:
     payload = bytes(range(length))
-    assert feed(engine, frame(side, PING, payload) + frame(side, PONG, payload)) == [
+    assert listener.feed(frame(side, PING, payload) + frame(side, PONG, payload)) == [
         PingReceived(payload),
         PongReceived(payload),
         Pause.DATA,
@@ -144,67 +200,55 @@ def test_a_control_frame_is_one_event(side: ConnectionType, length: int) -> None
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_each_frame_ends_where_its_header_says(
-    side: ConnectionType, opcode: Opcode, length: int
+    side: ConnectionType, listener: Listener, opcode: Opcode, length: int
 ) -> None:
-    engine = make_engine(side)
     stream = frame(side, opcode, b"a" * length) + frame(side, PING, b"b")
-    events = feed(engine, stream * 3)
-    assert events[1::2] == [PingReceived(b"b")] * 3
-    assert events[-1] is Pause.DATA
-    assert not engine.has_undecoded
+    reports = listener.feed(stream * 3)
+    assert reports[1::2] == [PingReceived(b"b")] * 3
+    assert reports[-1] is Pause.DATA
+    assert not listener.engine.has_undecoded
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 1000])
 def test_a_frame_that_comes_byte_by_byte_is_the_same_message(
-    side: ConnectionType, length: int
+    side: ConnectionType, listener: Listener, length: int
 ) -> None:
-    engine, assembler = make_engine(side), Assembler(length)
-    stream = frame(side, BINARY, b"z" * length)
-    events = feed(engine, *(bytes([byte]) for byte in stream))
-    messages = [assembler.add(event) for event in events if isinstance(event, Piece)]
-    assert messages[-1] == b"z" * length
-    assert set(messages[:-1]) <= {None}
+    text = ("aé€😀" * 100).encode()[:length].decode(errors="ignore").ljust(length // 10)
+    stream = frame(side, BINARY, b"z" * length) + frame(side, TEXT, text.encode())
+    assert listener.feed(*split(stream)) == [b"z" * length, text, Pause.DATA]
 
 
 def test_control_frames_may_stand_between_the_fragments_of_a_message(
-    side: ConnectionType,
+    side: ConnectionType, listener: Listener
 ) -> None:
     # P3
-    engine = make_engine(side)
-    assert feed(
-        engine,
+    assert listener.feed(
         frame(side, TEXT, "a€".encode()[:2], fin=False),
         frame(side, PING, b"\xe2"),
         frame(side, CONTINUATION, b"", fin=False),
         frame(side, PONG, b""),
         frame(side, CONTINUATION, "a€".encode()[2:]),
-    ) == [
-        Piece("a", 2, 0, True, False),
-        PingReceived(b"\xe2"),
-        Piece("", 0, 0, True, False),
-        PongReceived(b""),
-        Piece("€", 2, 0, True, True),
-        Pause.DATA,
-    ]
+        frame(side, TEXT, b"b"),
+    ) == [PingReceived(b"\xe2"), PongReceived(b""), "a€", "b", Pause.DATA]
 
 
 def test_bytes_may_be_received_several_times_before_events_are_asked_for(
-    side: ConnectionType,
+    side: ConnectionType, listener: Listener
 ) -> None:
-    engine = make_engine(side)
-    for byte in frame(side, PING, b"1") + frame(side, TEXT, b"2"):
-        engine.receive_data(bytes([byte]))
+    engine = listener.engine
+    for chunk in split(frame(side, PING, b"1") + frame(side, TEXT, b"2")):
+        engine.receive_data(chunk)
     assert ask(engine) == PingReceived(b"1")
     engine.receive_data(frame(side, PONG, b"3"))
-    assert feed(engine, b"") == [whole("2"), PongReceived(b"3"), Pause.DATA]
+    assert listener.feed(b"") == ["2", PongReceived(b"3"), Pause.DATA]
 
 
 def test_the_engine_tells_whether_bytes_wait_to_be_decoded(
-    side: ConnectionType,
+    side: ConnectionType, lane: Lane | None
 ) -> None:
-    engine = make_engine(side)
+    engine = make_engine(side, lane)
     waiting: list[bool] = []
-    for chunk in (b"", frame(side, PING) * 2):
+    for chunk in (b"", frame(side, PING) + frame(side, TEXT)):
         engine.receive_data(chunk)
         waiting.append(engine.has_undecoded)
     for _ in range(2):
@@ -213,24 +257,54 @@ def test_the_engine_tells_whether_bytes_wait_to_be_decoded(
     assert waiting == [False, True, True, False]
 
 
-def test_received_bytes_may_be_changed_afterwards(side: ConnectionType) -> None:
-    engine = make_engine(side)
-    buffer = bytearray(frame(side, BINARY, b"abc"))
-    engine.receive_data(buffer)
+@pytest.mark.parametrize("size", [2, 9])
+def test_bytes_that_were_used_do_not_wait(
+    side: ConnectionType, listener: Listener, size: int
+) -> None:
+    # Of a header, or of a payload.
+    stream = frame(side, BINARY, bytes(1000))
+    assert listener.feed(stream[:size]) == [Pause.DATA]
+    assert not listener.engine.has_undecoded
+    assert listener.feed(stream[size:]) == [bytes(1000), Pause.DATA]
+
+
+def test_received_bytes_may_be_changed_afterwards(
+    side: ConnectionType, listener: Listener
+) -> None:
+    buffer = bytearray(frame(side, BINARY, b"abc") + frame(side, BINARY, b"def")[:-1])
+    listener.engine.receive_data(buffer)
     buffer[:] = bytes(len(buffer))
-    assert feed(engine, b"") == [whole(b"abc"), Pause.DATA]
+    assert listener.feed(b"") == [b"abc", Pause.DATA]
+    buffer = bytearray(frame(side, BINARY, b"def")[-1:])
+    listener.engine.receive_data(buffer)
+    buffer[:] = b"x"
+    assert listener.feed(b"") == [b"def", Pause.DATA]
 
 
-def test_a_frame_with_a_length_of_63_bits_is_only_begun(side: ConnectionType) -> None:
+def test_a_frame_with_a_length_of_63_bits_is_only_begun(
+    side: ConnectionType, listener: Listener
+) -> None:
+    assert listener.feed(head(side, BINARY, 2**63 - 1), b"abc") == [Pause.DATA]
+
+
+# Pieces: what frames that are not here yet say of their size. With a lane there are
+# pieces only of what it does not take.
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_frame_that_comes_in_one_go_is_one_piece(
+    side: ConnectionType, length: int
+) -> None:
     engine = make_engine(side)
-    size = 2**63 - 1
-    assert feed(engine, head(side, BINARY, size)) == [
-        Piece(b"", 0, size, True, False),
-        Pause.DATA,
-    ]
-
-
-# What the frames that are not here yet say of their size.
+    text = "x" * length
+    for data in (text, text.encode()):
+        opcode = TEXT if isinstance(data, str) else BINARY
+        stream = frame(side, opcode, text.encode(), fin=False)
+        assert feed(engine, stream, frame(side, CONTINUATION, text.encode())) == [
+            whole(data, is_last=False),
+            whole(data),
+            Pause.DATA,
+        ]
 
 
 def test_a_header_without_payload_announces_its_size(side: ConnectionType) -> None:
@@ -327,93 +401,93 @@ def test_sizes_are_bytes_on_the_wire_and_not_characters(side: ConnectionType) ->
 
 
 def test_without_room_the_engine_stops_in_front_of_a_message(
-    side: ConnectionType,
+    side: ConnectionType, listener: Listener
 ) -> None:
-    engine = make_engine(side)
     stream = frame(side, TEXT, b"a") + frame(side, BINARY, b"b")
-    assert feed(engine, stream, has_room=False) == [Pause.ROOM]
-    assert feed(engine, b"", has_room=False) == [Pause.ROOM]
-    assert engine.has_undecoded
-    assert ask(engine, has_room=True) == whole("a")
-    assert ask(engine, has_room=False) is Pause.ROOM
-    assert ask(engine, has_room=True) == whole(b"b")
-    assert ask(engine, has_room=False) is Pause.DATA
-    assert not engine.has_undecoded
+    assert listener.feed(stream, room=0) == [Pause.ROOM]
+    assert listener.feed(b"", room=0) == [Pause.ROOM]
+    assert listener.engine.has_undecoded
+    assert listener.feed(b"") == ["a", b"b", Pause.DATA]
+    assert listener.feed(b"", room=0) == [Pause.DATA]
+    assert not listener.engine.has_undecoded
+
+
+def test_with_room_for_one_message_the_next_one_is_left(
+    side: ConnectionType, lane: Lane | None
+) -> None:
+    engine = make_engine(side, lane)
+    engine.receive_data(frame(side, TEXT, b"a") + frame(side, BINARY, b"b"))
+    for stays in (True, False):
+        assert isinstance(ask(engine, room=1), Piece | MessagesReceived)
+        assert engine.has_undecoded is stays
+        assert ask(engine, room=0) is (Pause.ROOM if stays else Pause.DATA)
 
 
 def test_without_room_control_frames_in_front_of_a_message_are_reported(
-    side: ConnectionType,
+    side: ConnectionType, listener: Listener
 ) -> None:
     # T9, in the form of the inbox
-    engine = make_engine(side)
     stream = (
         frame(side, PING, b"1")
         + frame(side, PONG, b"2")
         + frame(side, TEXT, b"3")
         + frame(side, PING, b"4")
     )
-    assert feed(engine, stream, has_room=False) == [
+    assert listener.feed(stream, room=0) == [
         PingReceived(b"1"),
         PongReceived(b"2"),
         Pause.ROOM,
     ]
-    assert feed(engine, b"") == [whole("3"), PingReceived(b"4"), Pause.DATA]
+    assert listener.feed(b"") == ["3", PingReceived(b"4"), Pause.DATA]
 
 
 def test_without_room_a_close_frame_in_front_of_a_message_is_reported(
-    side: ConnectionType,
+    side: ConnectionType, listener: Listener
 ) -> None:
-    engine = make_engine(side)
     stream = frame(side, CLOSE) + frame(side, TEXT, b"3")
-    assert feed(engine, stream, has_room=False) == [
-        CloseReceived(None, ""),
-        Pause.ENDED,
-    ]
+    assert listener.feed(stream, room=0) == [CloseReceived(None, ""), Pause.ENDED]
 
 
 def test_the_rest_of_a_message_that_was_begun_needs_no_room(
-    side: ConnectionType,
+    side: ConnectionType, listener: Listener
 ) -> None:
-    engine = make_engine(side)
     begin = frame(side, TEXT, b"a" * 10, fin=False)
     rest = frame(side, PING) + frame(side, CONTINUATION, b"b")
-    assert feed(engine, begin[:-4]) == [Piece("a" * 6, 6, 4, True, False), Pause.DATA]
-    assert feed(engine, begin[-4:] + rest + begin, has_room=False) == [
-        Piece("aaaa", 4, 0, False, False),
+    assert listener.feed(begin[:-4]) == [Pause.DATA]
+    assert listener.feed(begin[-4:] + rest + begin, room=0) == [
         PingReceived(b""),
-        whole("b"),
+        "a" * 10 + "b",
         Pause.ROOM,
     ]
 
 
-def test_a_message_of_which_only_the_header_came_needs_no_room(
-    side: ConnectionType,
+@pytest.mark.parametrize("length", [125, 126, LARGE])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_the_rest_of_a_frame_that_was_begun_needs_no_room(
+    side: ConnectionType, listener: Listener, opcode: Opcode, length: int
 ) -> None:
-    for size in (2, len(head(side, BINARY, 126))):
-        engine = make_engine(side)
-        stream = frame(side, BINARY, b"a" * 126)
-        feed(engine, stream[:size])
-        events = feed(engine, stream[size:], has_room=False)
-        assert events[-2:] == [
-            Piece(b"a" * 126, 126, 0, size == 2, True),
-            Pause.DATA,
-        ]
+    stream = frame(side, opcode, b"a" * length)
+    message = "a" * length if opcode is TEXT else b"a" * length
+    for size in (2, len(stream) - length, len(stream) - 1):
+        assert listener.feed(stream[:size]) == [Pause.DATA]
+        assert listener.feed(stream[size:] + stream, room=0) == [message, Pause.ROOM]
+        assert listener.feed(b"") == [message, Pause.DATA]
 
 
-def test_one_byte_does_not_tell_whether_room_is_needed(side: ConnectionType) -> None:
-    engine = make_engine(side)
+def test_one_byte_does_not_tell_whether_room_is_needed(
+    side: ConnectionType, listener: Listener
+) -> None:
     stream = frame(side, TEXT, b"a")
-    assert feed(engine, stream[:1], has_room=False) == [Pause.DATA]
-    assert feed(engine, stream[1:2], has_room=False) == [Pause.ROOM]
+    assert listener.feed(stream[:1], room=0) == [Pause.DATA]
+    assert listener.feed(stream[1:2], room=0) == [Pause.ROOM]
 
 
 @pytest.mark.parametrize("opcode", [CONTINUATION, 3, 7])
 def test_a_bad_frame_among_the_data_waits_for_room_as_a_message_does(
-    side: ConnectionType, opcode: int
+    side: ConnectionType, listener: Listener, opcode: int
 ) -> None:
-    engine = make_engine(side)
-    assert feed(engine, frame(side, opcode), has_room=False) == [Pause.ROOM]
-    (violation, pause) = feed(engine, b"")
+    assert listener.feed(frame(side, opcode), room=0) == [Pause.ROOM]
+    (violation, pause) = listener.feed(b"")
     assert isinstance(violation, ViolationFound)
     assert pause is Pause.ENDED
 
@@ -505,16 +579,16 @@ def dress(side: ConnectionType, text: str, needed: int) -> tuple[bytes, int]:
     ids=[*VIOLATIONS, *BAD_UTF8],
 )
 def test_a_violation_is_found_at_the_first_byte_that_shows_it(
-    side: ConnectionType, text: str, needed: int, code: int
+    side: ConnectionType, lane: Lane | None, *, text: str, needed: int, code: int
 ) -> None:
     # T17, P7, S-5
     stream, size = dress(side, text, needed)
-    by_bytes = make_engine(side)
-    for index in range(size - 1):
-        events = feed(by_bytes, stream[index : index + 1])
+    by_bytes = make_engine(side, lane)
+    for chunk in split(stream[: size - 1]):
+        events = feed(by_bytes, chunk)
         assert not any(isinstance(event, ViolationFound) for event in events)
         assert by_bytes.state is ConnectionState.OPEN
-    in_one_go = make_engine(side)
+    in_one_go = make_engine(side, lane)
     for engine, chunk in (
         (by_bytes, stream[size - 1 : size]),
         (in_one_go, stream + b"\x81\x00\x81\x00"),
@@ -529,12 +603,11 @@ def test_a_violation_is_found_at_the_first_byte_that_shows_it(
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, PONG, CLOSE, CONTINUATION])
 def test_a_frame_with_the_wrong_kind_of_mask_is_a_violation(
-    side: ConnectionType, opcode: Opcode
+    side: ConnectionType, listener: Listener, opcode: Opcode
 ) -> None:
-    engine = make_engine(side)
     stream = frame(SERVER if side is CLIENT else CLIENT, opcode, b"\x03\xe8ab")
-    assert feed(engine, stream[:1]) == [Pause.DATA]
-    (violation, pause) = feed(engine, stream[1:2])
+    assert listener.feed(stream[:1]) == [Pause.DATA]
+    (violation, pause) = listener.feed(stream[1:2])
     assert violation == ViolationFound(
         1002,
         "client received unexpected masked frame"
@@ -546,53 +619,55 @@ def test_a_frame_with_the_wrong_kind_of_mask_is_a_violation(
 
 @pytest.mark.parametrize("opcode", [CONTINUATION, TEXT, BINARY])
 def test_an_empty_frame_that_does_not_fit_its_message_is_a_violation(
-    side: ConnectionType, opcode: Opcode
+    side: ConnectionType, listener: Listener, opcode: Opcode
 ) -> None:
-    engine = make_engine(side)
     first = b"" if opcode is CONTINUATION else frame(side, TEXT, fin=False)
-    feed(engine, first)
+    listener.feed(first)
     stream = frame(side, opcode)
-    assert feed(engine, stream[:-1]) == [Pause.DATA]
-    (violation, _) = feed(engine, stream[-1:])
+    assert listener.feed(stream[:-1]) == [Pause.DATA]
+    (violation, _) = listener.feed(stream[-1:])
     assert isinstance(violation, ViolationFound)
     assert violation.code == 1002
 
 
-def test_messages_in_front_of_a_violation_come_first(side: ConnectionType) -> None:
-    engine = make_engine(side)
+def test_messages_in_front_of_a_violation_come_first(
+    side: ConnectionType, listener: Listener
+) -> None:
     stream = (
         frame(side, TEXT, b"a")
         + frame(side, PING, b"b")
         + frame(side, 3)
         + frame(side, TEXT, b"c")
     )
-    assert feed(engine, stream) == [
-        whole("a"),
+    assert listener.feed(stream) == [
+        "a",
         PingReceived(b"b"),
         ViolationFound(1002, "Invalid opcode 0x3"),
         Pause.ENDED,
     ]
 
 
-def test_nothing_is_parsed_or_kept_behind_a_violation(side: ConnectionType) -> None:
+def test_nothing_is_parsed_or_kept_behind_a_violation(
+    side: ConnectionType, listener: Listener
+) -> None:
     # P7
-    engine = make_engine(side)
     good = frame(side, TEXT, b"a") + frame(side, CLOSE)
-    feed(engine, frame(side, 3) + good)
-    assert engine.is_over
-    assert not engine.has_undecoded
-    assert feed(engine, good, b"\xff" * 100) == [Pause.ENDED]
-    assert not engine.has_undecoded
-    assert engine.state is ConnectionState.FAILING
+    listener.feed(frame(side, 3) + good)
+    assert listener.engine.is_over
+    assert not listener.engine.has_undecoded
+    assert listener.feed(good, b"\xff" * 100) == [Pause.ENDED]
+    assert not listener.engine.has_undecoded
+    assert listener.engine.state is ConnectionState.FAILING
 
 
-def test_a_violation_after_our_close_needs_no_second_one(side: ConnectionType) -> None:
-    engine = make_engine(side)
-    engine.send_close(1000, "")
-    (violation, pause) = feed(engine, frame(side, 3))
+def test_a_violation_after_our_close_needs_no_second_one(
+    side: ConnectionType, listener: Listener
+) -> None:
+    listener.engine.send_close(1000, "")
+    (violation, pause) = listener.feed(frame(side, 3))
     assert isinstance(violation, ViolationFound)
     assert pause is Pause.ENDED
-    assert engine.state is ConnectionState.FAILED
+    assert listener.engine.state is ConnectionState.FAILED
 
 
 # Close frames.
@@ -603,18 +678,19 @@ def test_a_violation_after_our_close_needs_no_second_one(side: ConnectionType) -
 )
 @pytest.mark.parametrize("reason", ["", "bye €", "x" * 123])
 def test_a_close_frame_tells_its_code_and_reason(
-    side: ConnectionType, code: int, reason: str
+    side: ConnectionType, lane: Lane | None, code: int, reason: str
 ) -> None:
     stream = frame(side, CLOSE, code.to_bytes(2, "big") + reason.encode())
-    for chunks in ([stream], [bytes([byte]) for byte in stream]):
-        engine = make_engine(side)
+    for chunks in ([stream], split(stream)):
+        engine = make_engine(side, lane)
         assert feed(engine, *chunks) == [CloseReceived(code, reason), Pause.ENDED]
         assert engine.state is ConnectionState.REMOTE_CLOSING
 
 
-def test_an_empty_close_frame_has_no_code(side: ConnectionType) -> None:
-    engine = make_engine(side)
-    assert feed(engine, frame(side, CLOSE)) == [
+def test_an_empty_close_frame_has_no_code(
+    side: ConnectionType, listener: Listener
+) -> None:
+    assert listener.feed(frame(side, CLOSE)) == [
         CloseReceived(None, ""),
         Pause.ENDED,
     ]
@@ -623,9 +699,9 @@ def test_an_empty_close_frame_has_no_code(side: ConnectionType) -> None:
 @pytest.mark.parametrize("key", [bytes(4), b"\xff" * 4, b"\x03\xf6\x03\xf5", KEY])
 @pytest.mark.parametrize("code", [1013, 1014])
 def test_neighbouring_codes_are_told_apart_under_any_mask(
-    key: bytes, code: int
+    lane: Lane | None, key: bytes, code: int
 ) -> None:
-    engine = make_engine(SERVER)
+    engine = make_engine(SERVER, lane)
     payload = code.to_bytes(2, "big") + b"bad gateway"
     header = build_header(CLOSE, len(payload), masking_key=key)
     assert feed(engine, header + mask_payload(payload, key)) == [
@@ -634,59 +710,60 @@ def test_neighbouring_codes_are_told_apart_under_any_mask(
     ]
 
 
-def test_nothing_is_parsed_behind_a_close_frame(side: ConnectionType) -> None:
-    engine = make_engine(side)
+def test_nothing_is_parsed_behind_a_close_frame(
+    side: ConnectionType, listener: Listener
+) -> None:
     more = frame(side, TEXT, b"a") + frame(side, 3)
-    assert feed(engine, frame(side, CLOSE) + more, more) == [
+    assert listener.feed(frame(side, CLOSE) + more, more) == [
         CloseReceived(None, ""),
         Pause.ENDED,
     ]
-    assert engine.is_over
-    assert not engine.has_undecoded
-    assert engine.state is ConnectionState.REMOTE_CLOSING
+    assert listener.engine.is_over
+    assert not listener.engine.has_undecoded
+    assert listener.engine.state is ConnectionState.REMOTE_CLOSING
 
 
-def test_a_close_frame_may_end_an_unfinished_message(side: ConnectionType) -> None:
-    engine = make_engine(side)
+def test_a_close_frame_may_end_an_unfinished_message(
+    side: ConnectionType, listener: Listener
+) -> None:
     stream = frame(side, TEXT, b"a", fin=False) + frame(side, CLOSE)
-    assert feed(engine, stream) == [
-        whole("a", is_last=False),
+    assert listener.feed(stream) == [
         CloseReceived(None, ""),
         Pause.ENDED,
     ]
 
 
 def test_after_our_close_everything_is_reported_until_that_of_the_peer(
-    side: ConnectionType,
+    side: ConnectionType, listener: Listener
 ) -> None:
     # D-4, S-72
-    engine = make_engine(side)
-    engine.send_close(1000, "")
+    listener.engine.send_close(1000, "")
     stream = (
         frame(side, PING, b"1")
         + frame(side, TEXT, b"2")
         + frame(side, CLOSE, b"\x03\xe9")
     )
-    assert feed(engine, stream) == [
+    assert listener.feed(stream) == [
         PingReceived(b"1"),
-        whole("2"),
+        "2",
         CloseReceived(1001, ""),
         Pause.ENDED,
     ]
-    assert engine.state is ConnectionState.CLOSE_EXCHANGED
+    assert listener.engine.state is ConnectionState.CLOSE_EXCHANGED
 
 
 # The end of the stream, and giving up.
 
 
-def test_nothing_is_parsed_after_the_end_of_the_stream(side: ConnectionType) -> None:
-    engine = make_engine(side)
-    feed(engine, frame(side, TEXT, b"abc")[:-1])
-    engine.receive_data(frame(side, PING) * 2)
-    engine.receive_eof()
-    assert engine.state is ConnectionState.CLOSED
-    assert not engine.has_undecoded
-    assert feed(engine, frame(side, PING)) == [Pause.ENDED]
+def test_nothing_is_parsed_after_the_end_of_the_stream(
+    side: ConnectionType, listener: Listener
+) -> None:
+    listener.feed(frame(side, TEXT, b"abc")[:-1])
+    listener.engine.receive_data(frame(side, PING) * 2)
+    listener.engine.receive_eof()
+    assert listener.engine.state is ConnectionState.CLOSED
+    assert not listener.engine.has_undecoded
+    assert listener.feed(frame(side, PING)) == [Pause.ENDED]
 
 
 @pytest.mark.parametrize(
@@ -697,9 +774,9 @@ def test_nothing_is_parsed_after_the_end_of_the_stream(side: ConnectionType) -> 
     ],
 )
 def test_nothing_is_parsed_after_giving_up(
-    side: ConnectionType, steps: list[Step], state: ConnectionState
+    side: ConnectionType, lane: Lane | None, steps: list[Step], state: ConnectionState
 ) -> None:
-    engine = make_engine(side)
+    engine = make_engine(side, lane)
     for step in steps:
         engine.take_step(step)
     engine.receive_data(frame(side, PING) * 2)
@@ -738,18 +815,21 @@ FOREIGN_ERRORS = [
 @pytest.mark.parametrize(
     "error", FOREIGN_ERRORS, ids=lambda error: type(error).__name__
 )
-def test_an_error_of_the_parser_is_a_violation(error: Exception) -> None:
+def test_an_error_of_the_parser_is_a_violation(
+    lane: Lane | None, error: Exception
+) -> None:
     # T1, T6, D-2 below the line
-    engine = Engine(BrokenConnection(error), is_client=True)
-    assert feed(engine, b"\x81\x01a\x81\x01b") == [
+    engine = Engine(BrokenConnection(error), is_client=True, lane=lane)
+    assert feed(engine, b"\x89\x01a\x89\x01b") == [
         ViolationFound(1002, f"unexpected bytes: {error}"),
         Pause.ENDED,
     ]
     assert engine.state is ConnectionState.FAILING
-    assert feed(engine, b"\x81\x01c") == [Pause.ENDED]
+    assert feed(engine, b"\x89\x01c") == [Pause.ENDED]
 
 
-# Limits, with the assembler.
+# Limits, with the assembler. So many fragments are slow, and no lane sees them: that of
+# the process will do.
 
 
 def add_fragments(engine: Engine, assembler: Assembler, stream: bytes) -> int:
@@ -772,7 +852,7 @@ def test_a_flood_of_empty_fragments_ends_at_the_limit_with_little_memory() -> No
     # T12
     import tracemalloc  # noqa: PLC0415  # only CPython has it
 
-    engine, assembler = make_engine(CLIENT), Assembler(math.inf)
+    engine, assembler = make_engine(CLIENT, LANE), Assembler(math.inf)
     stream = b"\x01\x00" + b"\x00\x00" * 300_000
     assert add_fragments(engine, assembler, stream[:240_000]) == 120_000
     tracemalloc.start()  # late, because it makes everything slow
@@ -789,18 +869,21 @@ def test_a_flood_of_empty_fragments_ends_at_the_limit_with_little_memory() -> No
 @pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="memory is traced by CPython only"
 )
-def test_the_engine_keeps_nothing_of_what_it_has_decoded() -> None:
+@pytest.mark.parametrize("opcode", [PING, BINARY])
+def test_the_engine_keeps_nothing_of_what_it_has_decoded(
+    lane: Lane | None, opcode: Opcode
+) -> None:
     import tracemalloc  # noqa: PLC0415  # only CPython has it
 
-    in_one_go, one_by_one = make_engine(CLIENT), make_engine(CLIENT)
-    ping = frame(CLIENT, PING, bytes(125))
+    in_one_go, one_by_one = make_engine(CLIENT, lane), make_engine(CLIENT, lane)
+    stream = frame(CLIENT, opcode, bytes(125))
     tracemalloc.start()
     try:
-        feed(in_one_go, ping * 500 + ping[:1])
+        feed(in_one_go, stream * 500 + stream[:1])
         for _ in range(500):
             # As it is when the next receive comes before the engine asks for it.
-            one_by_one.receive_data(bytes(bytearray(ping)))
-            assert ask(one_by_one) == PingReceived(bytes(125))
+            one_by_one.receive_data(bytes(bytearray(stream)))
+            assert not isinstance(ask(one_by_one), Pause)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -809,16 +892,9 @@ def test_the_engine_keeps_nothing_of_what_it_has_decoded() -> None:
 
 def test_a_message_of_65537_fragments_is_none_too_many() -> None:
     # Autobahn 9.3.1 and 9.4.1
-    engine, assembler = make_engine(CLIENT), Assembler(math.inf)
+    listener = Listener(make_engine(CLIENT, LANE))
     stream = b"\x02\x01a" + b"\x00\x01b" * 65_535 + b"\x80\x00"
-    messages = [
-        assembler.add(event)
-        for event in feed(engine, stream)
-        if isinstance(event, Piece)
-    ]
-    assert len(messages) == 65_537
-    assert messages[-1] == b"a" + b"b" * 65_535
-    assert set(messages[:-1]) == {None}
+    assert listener.feed(stream) == [b"a" + b"b" * 65_535, Pause.DATA]
 
 
 class CountedBytes(bytes):
@@ -852,128 +928,673 @@ class CountedBytes(bytes):
         return own
 
 
-def test_many_small_frames_in_one_receive_are_not_copied_again_and_again() -> None:
-    data = CountedBytes((b"\x82\x7e\x03\xe8" + bytes(1000)) * 1000)
+@pytest.mark.parametrize("room", [1, 64])
+def test_many_small_frames_in_one_receive_are_not_copied_again_and_again(
+    lane: Lane | None, room: int
+) -> None:
+    data = CountedBytes((b"\x82\x7e\x03\xe8" + bytes(1000)) * 1000 + b"\x82")
     data.copied = [0]
-    assert len(feed(make_engine(CLIENT), data)) == 1000 + 1
-    # To move the rest of the buffer for each frame would copy 500 times as much.
-    assert len(data) <= data.copied[0] < 2 * len(data)
+    listener = Listener(make_engine(CLIENT, lane))
+    assert len(listener.feed(data, room=room)) == 1000 + 1
+    # To move the rest of the buffer for each frame would copy 500 times as much. The
+    # lane in C slices nothing; what is left in the end is.
+    assert 1 <= data.copied[0] < 2 * len(data)
 
 
 # The lane.
 
 
-class StubLane:
-    """Takes what begins with a text frame of its own, and records what it is asked."""
+class Asked(NamedTuple):
+    """What a lane was asked to decode."""
 
-    def __init__(self) -> None:
-        self.decoded: list[tuple[bytes, bool, int, float]] = []
-        self.encoded: list[tuple[str | bytes, bytes | None]] = []
+    data: bytes
+    is_client: bool
+    limit: int
+    max_size: int
 
-    def decode(
-        self, data: bytes, start: int, *, is_client: bool, limit: int, max_size: float
+
+class Recorder:
+    """A lane that records what it is asked, and asks another."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.name = "recorder"
+        self.asked: list[Asked] = []
+        self._lane = lane
+
+    def decode(  # noqa: PLR0917  # as declared
+        self,
+        data: bytes,
+        start: int,
+        is_client: bool,  # noqa: FBT001  # as declared
+        limit: int,
+        max_size: int,
+        /,
     ) -> tuple[list[str | bytes], int]:
-        self.decoded.append((data[start:], is_client, limit, max_size))
-        mine = frame(CLIENT if is_client else SERVER, TEXT, b"mine")
-        if data.startswith(mine, start):
-            return ["mine"], start + len(mine)
-        return [], start
+        self.asked.append(Asked(data[start:], is_client, limit, max_size))
+        return self._lane.decode(data, start, is_client, limit, max_size)
 
-    def encode(self, message: str | bytes, masking_key: bytes | None) -> bytes | None:
-        self.encoded.append((message, masking_key))
-        return b"encoded" if message == "mine" else None
+    def encode(self, message: str | bytes, masking_key: bytes | None, /) -> bytes:
+        return self._lane.encode(message, masking_key)
+
+    def encode_batch(
+        self,
+        messages: Sequence[object],
+        start: int,
+        masking_keys: bytes | None,
+        max_size: int,
+        /,
+    ) -> tuple[bytes, int]:
+        return self._lane.encode_batch(messages, start, masking_keys, max_size)
+
+    def mask(  # noqa: PLR0917  # as declared
+        self,
+        target: bytearray | memoryview,
+        source: bytes | bytearray | memoryview,
+        start: int,
+        stop: int,
+        masking_key: bytes,
+        /,
+    ) -> None:
+        self._lane.mask(target, source, start, stop, masking_key)
 
 
-def test_the_lane_takes_whole_messages_and_wsproto_the_rest(
-    side: ConnectionType,
+def test_the_lane_is_told_where_it_is_and_what_it_may_take(
+    side: ConnectionType, real_lane: Lane
 ) -> None:
-    lane = StubLane()
-    engine = make_engine(side, lane)
-    mine = frame(side, TEXT, b"mine")
-    stream = mine * 2 + frame(side, TEXT, b"b") + frame(side, PING) + mine
-    assert feed(engine, stream + mine[:3]) == [
-        MessageReceived("mine"),
-        MessageReceived("mine"),
-        whole("b"),
-        PingReceived(b""),
-        MessageReceived("mine"),
-        *([Piece("m", 1, 3, True, False)] if side is CLIENT else []),
-        Pause.DATA,
-    ]
-    assert lane.decoded[0] == (stream + mine[:3], side is CLIENT, 1, math.inf)
+    recorder = Recorder(real_lane)
+    engine = make_engine(side, recorder)
+    plain = frame(side, TEXT, b"a")
+    engine.receive_data(frame(side, PING) + plain)
+    ask(engine, room=7, max_size=5)
+    assert not recorder.asked
+    ask(engine, room=7, max_size=5)
+    assert recorder.asked == [Asked(plain, side is CLIENT, 7, 5)]
 
 
 def test_the_lane_is_asked_only_in_front_of_a_message_that_has_room(
-    side: ConnectionType,
+    side: ConnectionType, real_lane: Lane
 ) -> None:
-    lane = StubLane()
-    engine = make_engine(side, lane)
-    stream = (
-        frame(side, PING)
-        + frame(side, TEXT, fin=False)
+    recorder = Recorder(real_lane)
+    engine = make_engine(side, recorder)
+    plain = frame(side, BINARY, b"b")
+    assert feed(engine, plain, room=0) == [Pause.ROOM]
+    assert not recorder.asked
+    assert feed(engine, b"") == [MessagesReceived([b"b"], len(plain)), Pause.DATA]
+    assert len(recorder.asked) == 1
+
+
+def test_the_lane_is_not_asked_amid_a_message(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    recorder = Recorder(real_lane)
+    engine = make_engine(side, recorder)
+    feed(
+        engine,
+        frame(side, TEXT, fin=False)
         + frame(side, PONG)
-        + frame(side, CONTINUATION)
-        + frame(side, CLOSE)
+        + frame(side, CONTINUATION, fin=False)
+        + frame(side, CONTINUATION),
     )
-    feed(engine, stream, has_room=False)
-    assert lane.decoded == []
-    engine.next_event(room=1, max_size=5)
-    assert [call[1:] for call in lane.decoded] == [(side is CLIENT, 1, 5)]
-    feed(engine, b"")
-    assert len(lane.decoded) == 1
+    assert not recorder.asked
+    # What would be a plain frame elsewhere is a violation there.
+    *_, violation, _ = feed(engine, frame(side, TEXT, fin=False) + frame(side, TEXT))
+    assert isinstance(violation, ViolationFound)
+    assert not recorder.asked
 
 
-def test_a_client_takes_the_lane_when_it_is_given_a_key() -> None:
-    lane = StubLane()
+@pytest.mark.parametrize(
+    "first_byte", [0x01, 0x02, 0x00, 0x80, 0xC1, 0xA2, 0x92, 0x83, 0x88, 0x89, 0x8A]
+)
+def test_the_lane_is_not_asked_about_what_does_not_begin_like_a_plain_frame(
+    side: ConnectionType, real_lane: Lane, first_byte: int
+) -> None:
+    recorder = Recorder(real_lane)
+    feed(make_engine(side, recorder), bytes([first_byte]) + frame(side, TEXT)[1:])
+    wrong_mask = frame(SERVER if side is CLIENT else CLIENT, TEXT)
+    feed(make_engine(side, recorder), wrong_mask)
+    assert not recorder.asked
+
+
+def test_all_messages_that_are_here_are_one_event(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, TEXT, b"a") + frame(side, BINARY, bytes(126))
+    assert feed(engine, stream * 50 + stream[:1], room=200) == [
+        MessagesReceived(["a", bytes(126)] * 50, 50 * len(stream)),
+        Pause.DATA,
+    ]
+
+
+def test_a_batch_has_no_more_messages_than_there_is_room_for(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    plain = frame(side, TEXT, b"a")
+    engine.receive_data(plain * 5)
+    for count in (2, 3):
+        messages = MessagesReceived(["a"] * count, count * len(plain))
+        assert ask(engine, room=count) == messages
+    assert ask(engine, room=1) is Pause.DATA
+
+
+@pytest.mark.parametrize(
+    ("opcode", "payload", "fin", "event"),
+    [
+        (PING, b"x", True, PingReceived(b"x")),
+        (PONG, b"x", True, PongReceived(b"x")),
+        (BINARY, b"x", False, whole(b"x", is_last=False)),
+        (CLOSE, b"", True, CloseReceived(None, "")),
+    ],
+)
+def test_a_batch_ends_in_front_of_what_is_not_plain(
+    side: ConnectionType,
+    real_lane: Lane,
+    *,
+    opcode: Opcode,
+    payload: bytes,
+    fin: bool,
+    event: Event,
+) -> None:
+    engine = make_engine(side, real_lane)
+    plain = frame(side, TEXT, b"a")
+    stream = plain * 2 + frame(side, opcode, payload, fin=fin) + plain
+    engine.receive_data(stream)
+    assert ask(engine, room=9) == MessagesReceived(["a", "a"], 2 * len(plain))
+    assert ask(engine, room=9) == event
+
+
+def test_messages_in_front_of_bad_text_are_not_lost(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    plain = frame(side, TEXT, b"a")
+    bad = frame(side, TEXT, b"ab\xff")
+    messages, violation, pause = feed(engine, plain * 2 + bad + plain, room=9)
+    assert messages == MessagesReceived(["a", "a"], 2 * len(plain))
+    assert isinstance(violation, ViolationFound)
+    assert violation.code == 1007
+    assert pause is Pause.ENDED
+
+
+@pytest.mark.parametrize("length", [125, 126, 65536])
+def test_a_message_over_the_limit_is_reported_in_pieces(
+    side: ConnectionType, real_lane: Lane, length: int
+) -> None:
+    engine = make_engine(side, real_lane)
+    header, payload = head(side, BINARY, length), bytes(length)
+    stream = frame(side, BINARY, payload)
+    assert feed(engine, stream, max_size=length) == [
+        MessagesReceived([payload], len(stream)),
+        Pause.DATA,
+    ]
+    assert feed(engine, stream, max_size=length - 1) == [whole(payload), Pause.DATA]
+    assert feed(engine, header, max_size=length) == [Pause.DATA]
+    assert feed(engine, stream[len(header) :], max_size=length) == [
+        MessagesReceived([payload], len(stream)),
+        Pause.DATA,
+    ]
+    assert feed(engine, header, max_size=length - 1) == [
+        Piece(b"", 0, length, begins_frame=True, is_last=False),
+        Pause.DATA,
+    ]
+
+
+@pytest.mark.parametrize("length", [1, 125, 126, 65536, LARGE])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_plain_frame_that_is_still_arriving_is_one_message_in_the_end(
+    side: ConnectionType, real_lane: Lane, opcode: Opcode, length: int
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, opcode, b"a" * length)
+    data = b"a" * length
+    message = data if opcode is BINARY else data.decode()
+    ping = frame(side, PING)
+    for size in {len(stream) - length, len(stream) - length // 2 - 1, len(stream) - 1}:
+        assert feed(engine, ping + stream[:size]) == [PingReceived(b""), Pause.DATA]
+        assert feed(engine, stream[size:] + ping) == [
+            MessagesReceived([message], len(stream)),
+            PingReceived(b""),
+            Pause.DATA,
+        ]
+
+
+def test_a_large_text_that_is_bad_is_reported_as_wsproto_reports_it(
+    side: ConnectionType, lane: Lane | None
+) -> None:
+    stream = frame(side, TEXT, "€".encode() * 60_000 + b"\xe2\x82(" + b"a" * 9_000)
+    engine = make_engine(side, lane)
+    assert feed(engine, stream[:100_000])[-1] is Pause.DATA
+    assert feed(engine, stream[100_000:-9_002])[-1] is Pause.DATA  # one byte of three
+    *_, violation, pause = feed(engine, stream[-9_002:])
+    assert violation == ViolationFound(
+        1007,
+        "'utf-8' codec can't decode bytes in position 0-1: invalid continuation byte",
+    )
+    assert pause is Pause.ENDED
+    assert engine.state is ConnectionState.FAILING
+    assert not engine.has_undecoded
+
+
+def test_what_is_still_to_be_told_counts_as_undecoded(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, TEXT, b"a" * 1000 + b"\xff" + b"a" * 1000)
+    feed(engine, stream[:500])
+    engine.receive_data(stream[500:1500])
+    assert isinstance(ask(engine), Piece)
+    assert engine.has_undecoded
+    assert isinstance(ask(engine), ViolationFound)
+    assert not engine.has_undecoded
+
+
+# Bytes that are received straight to their place.
+
+
+def fill(engine: Engine, data: bytes) -> None:
+    """Receive so many bytes as a stream would: where the engine has a vacancy."""
+    vacancy = engine.vacancy(len(data))
+    assert vacancy is not None
+    with vacancy:
+        vacancy[:] = data
+    engine.fill_vacancy(len(data))
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_large_frame_may_be_received_straight_to_its_place(
+    side: ConnectionType, real_lane: Lane, opcode: Opcode
+) -> None:
+    engine = make_engine(side, real_lane)
+    data = b"0123456789" * 30_000
+    stream = frame(side, opcode, data)
+    feed(engine, stream[:100])
+    for start, end in ((100, 101), (101, 150_000), (150_000, len(stream))):
+        assert ask(engine) is Pause.DATA
+        fill(engine, stream[start:end])
+    message = data if opcode is BINARY else data.decode()
+    assert feed(engine, b"") == [
+        MessagesReceived([message], len(stream)),
+        Pause.DATA,
+    ]
+
+
+def test_both_ways_to_receive_may_take_turns(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, BINARY, b"0123456789")
+    feed(engine, stream[:-8], stream[-8:-7])
+    fill(engine, stream[-7:-5])
+    feed(engine, stream[-5:-3])
+    fill(engine, stream[-3:-1])
+    assert feed(engine, stream[-1:] + stream) == [
+        MessagesReceived([b"0123456789"], len(stream)),
+        MessagesReceived([b"0123456789"], len(stream)),
+        Pause.DATA,
+    ]
+
+
+def test_a_vacancy_ends_with_its_frame_and_may_be_filled_in_part(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, BINARY, b"abcd")
+    feed(engine, stream[:-4])
+    vacancy = engine.vacancy(1000)
+    assert vacancy is not None
+    with vacancy:
+        assert len(vacancy) == 4
+        vacancy[:3] = stream[-4:-1]
+    engine.fill_vacancy(3)
+    assert measure_vacancy(engine) == 1
+    assert ask(engine) is Pause.DATA
+    fill(engine, stream[-1:])
+    assert ask(engine) == MessagesReceived([b"abcd"], len(stream))
+
+
+def measure_vacancy(engine: Engine) -> int | None:
+    vacancy = engine.vacancy(1000)
+    if vacancy is None:
+        return None
+    with vacancy:
+        return len(vacancy)
+
+
+def test_without_a_lane_there_is_no_vacancy(side: ConnectionType) -> None:
+    engine = make_engine(side)
+    feed(engine, frame(side, BINARY, bytes(100))[:50])
+    assert measure_vacancy(engine) is None
+
+
+@pytest.mark.parametrize(
+    ("opcode", "size", "fin"),
+    [
+        (BINARY, 0, True),
+        (BINARY, 1, True),
+        (BINARY, 50, False),
+        (BINARY, 14 + 1001, True),
+        (PING, 50, True),
+        (CLOSE, 50, True),
+    ],
+    ids=["boundary", "header", "fragment", "whole", "ping", "close"],
+)
+def test_only_a_plain_frame_that_is_still_arriving_gives_a_vacancy(
+    side: ConnectionType, real_lane: Lane, *, opcode: Opcode, size: int, fin: bool
+) -> None:
+    engine = make_engine(side, real_lane)
+    payload = bytes(100 if opcode in (PING, CLOSE) else 1001)
+    feed(engine, frame(side, opcode, payload, fin=fin)[:size])
+    assert measure_vacancy(engine) is None
+
+
+def test_a_message_over_the_limit_gives_no_vacancy(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    feed(engine, frame(side, BINARY, bytes(1001))[:50], max_size=1000)
+    assert measure_vacancy(engine) is None
+
+
+def test_there_is_no_vacancy_in_front_of_bytes_that_are_here(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, BINARY, bytes(100))
+    feed(engine, stream[:50])
+    engine.receive_data(stream[50:60])
+    assert measure_vacancy(engine) is None
+    assert ask(engine) is Pause.DATA
+    assert measure_vacancy(engine) == len(stream) - 60
+
+
+def test_a_frame_that_has_become_whole_waits_to_be_told(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    # A stream that is read into an empty vacancy would seem to have ended.
+    engine = make_engine(side, real_lane)
+    stream = frame(side, BINARY, bytes(100))
+    feed(engine, stream[:50])
+    before = engine.has_undecoded
+    fill(engine, stream[50:])
+    assert (before, engine.has_undecoded) == (False, True)
+    assert measure_vacancy(engine) is None
+    engine.receive_data(frame(side, PING))
+    assert feed(engine, b"", room=0) == [
+        MessagesReceived([bytes(100)], len(stream)),
+        PingReceived(b""),
+        Pause.DATA,
+    ]
+
+
+def test_a_frame_that_has_turned_bad_waits_to_be_told(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, TEXT, b"a" * 20 + b"\xff" + b"a" * 100)
+    feed(engine, stream[:-110])
+    fill(engine, stream[-110:-80])
+    assert engine.has_undecoded
+    assert measure_vacancy(engine) is None
+    engine.receive_data(stream[-80:])
+    # As wsproto says it of the bytes that hold the fault.
+    *_, violation, pause = feed(engine, b"")
+    assert violation == ViolationFound(
+        1007, "'utf-8' codec can't decode byte 0xff in position 9: invalid start byte"
+    )
+    assert pause is Pause.ENDED
+    assert measure_vacancy(engine) is None
+
+
+def test_when_all_is_over_there_is_no_vacancy(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    ends: list[Callable[[Engine], None]] = [Engine.refuse, Engine.receive_eof]
+    for end in ends:
+        engine = make_engine(side, real_lane)
+        feed(engine, frame(side, BINARY, bytes(1000))[:50])
+        assert measure_vacancy(engine) is not None
+        end(engine)
+        assert measure_vacancy(engine) is None
+        assert feed(engine, b"a") == [Pause.ENDED]
+        assert not engine.has_undecoded
+
+
+def test_after_our_close_a_large_frame_is_still_collected(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, BINARY, bytes(100))
+    feed(engine, stream[:50])
+    engine.send_close(1000, "")
+    fill(engine, stream[50:])
+    assert feed(engine, b"") == [
+        MessagesReceived([bytes(100)], len(stream)),
+        Pause.DATA,
+    ]
+
+
+# A look ahead.
+
+
+@pytest.mark.parametrize(
+    ("used", "waiting", "expected"),
+    [
+        ("", "", False),
+        ("", "88", True),
+        ("", "88 00", True),
+        ("", "08", True),
+        ("", "89 00 88 00", False),
+        ("", "81 00 88 00", False),
+        ("81 00", "88 00", True),
+        ("01 00", "88 00", True),
+        ("88 02", "88 08", False),
+        ("82 05 08", "08 08", False),
+        ("02 05 08", "08 08", False),
+        ("82 7e", "08 08", False),
+        ("82", "88", False),
+        ("88 00", "88 00", False),
+        ("83 00", "88 00", False),
+    ],
+)
+def test_the_engine_sees_whether_the_next_frame_is_a_close(
+    lane: Lane | None, *, used: str, waiting: str, expected: bool
+) -> None:
     engine = make_engine(CLIENT, lane)
-    assert engine.send_message("mine", KEY) == b"encoded"
-    assert engine.send_message("mine") != b"encoded"
-    assert read_frame(engine.send_message(b"other", KEY)) == (BINARY, b"other", True)
-    assert lane.encoded == [("mine", KEY), (b"other", KEY)]
+    feed(engine, bytes.fromhex(used))
+    engine.receive_data(bytes.fromhex(waiting))
+    assert engine.is_before_close is expected
 
 
-def test_a_server_takes_the_lane_without_a_key() -> None:
-    lane = StubLane()
-    engine = make_engine(SERVER, lane)
-    assert engine.send_message("mine") == b"encoded"
-    assert engine.send_message(b"other") == b"\x82\x05other"
-    assert lane.encoded == [("mine", None), (b"other", None)]
+# Memory.
+
+
+def test_wsproto_is_only_there_if_it_is_needed(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    plain = frame(side, TEXT, b"a")
+    feed(engine, plain * 2 + plain[:-1], plain[-1:] + plain, room=2)
+    send(engine, "a")
+    send(engine, b"a" * LARGE)
+    engine.send_batch(["a"], 0, KEY if engine.is_client else None, 100)
+    assert not holds_connection(engine)
+    engine.send_ping(b"")
+    assert holds_connection(engine)
+
+
+def holds_connection(engine: Engine) -> bool:
+    return any(isinstance(held, Connection) for held in gc.get_referents(engine))
 
 
 # Frames that leave.
 
 
-def read_frame(data: bytes) -> tuple[int, bytes, bool]:
-    """Tell opcode, payload and whether it is masked of what is exactly one frame."""
-    header = parse_header(data)
+def flatten(frame: bytes | SlicedFrame) -> bytes:
+    """Write a frame as it would stand on the wire."""
+    if isinstance(frame, bytes):
+        return frame
+    scratch, stream = bytearray(SLICE_SIZE), b""
+    while len(stream) < len(frame):
+        stream += frame.cut(len(stream), scratch)
+    return stream
+
+
+def send(engine: Engine, message: str | bytes) -> bytes:
+    key = KEY if engine.is_client else None
+    return flatten(engine.send_message(message, key))
+
+
+class Sent(NamedTuple):
+    """A frame that has left."""
+
+    opcode: int
+    payload: bytes
+    is_masked: bool
+
+
+def read_frames(stream: bytes) -> list[Sent]:
+    """Tell what stands in whole frames, each final and without a reserved bit."""
+    frames: list[Sent] = []
+    while stream:
+        header = parse_header(stream)
+        assert header is not None
+        assert header.fin
+        assert header.rsv == 0
+        end = header.size + header.payload_length
+        assert len(stream) >= end
+        key = header.masking_key
+        payload = mask_payload(stream[header.size : end], key or bytes(4))
+        frames.append(Sent(header.opcode, payload, key is not None))
+        stream = stream[end:]
+    return frames
+
+
+@pytest.mark.parametrize("length", [*LENGTHS, SLICE_SIZE, SLICE_SIZE + 1, LARGE])
+def test_a_message_is_sent_as_one_frame(
+    side: ConnectionType, lane: Lane | None, length: int
+) -> None:
+    engine = make_engine(side, lane)
+    text = ("0123456789" * 30_000)[:length]
+    payload = text.encode()
+    is_masked = side is CLIENT
+    assert read_frames(send(engine, text)) == [Sent(TEXT, payload, is_masked)]
+    assert read_frames(send(engine, payload)) == [Sent(BINARY, payload, is_masked)]
+
+
+@pytest.mark.parametrize("text", ["é€😀", "€" * 1000, "😀" * 60_000, "😀" * 140_000])
+def test_text_is_sent_as_utf_8(
+    side: ConnectionType, lane: Lane | None, text: str
+) -> None:
+    engine = make_engine(side, lane)
+    assert read_frames(send(engine, text)) == [
+        Sent(TEXT, text.encode(), side is CLIENT)
+    ]
+
+
+@pytest.mark.parametrize("length", [10, SLICE_SIZE + 1])
+def test_a_client_masks_with_the_key_that_it_is_given(
+    real_lane: Lane, length: int
+) -> None:
+    engine = make_engine(CLIENT, real_lane)
+    frames = [flatten(engine.send_message(bytes(length), KEY)) for _ in range(2)]
+    assert frames[0] == frames[1]
+    header = parse_header(frames[0])
     assert header is not None
-    assert header.fin
-    assert header.rsv == 0
-    assert len(data) == header.size + header.payload_length
-    key = header.masking_key or bytes(4)
-    payload = mask_payload(data[header.size :], key)
-    return header.opcode, payload, header.masking_key is not None
+    assert header.masking_key == KEY
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-def test_a_message_is_sent_as_one_frame(side: ConnectionType, length: int) -> None:
-    engine = make_engine(side)
-    payload = b"x" * length
-    assert read_frame(engine.send_message("x" * length)) == (
-        TEXT,
-        payload,
-        side is CLIENT,
-    )
-    assert read_frame(engine.send_message(payload)) == (BINARY, payload, side is CLIENT)
+@pytest.mark.parametrize("length", [10, SLICE_SIZE + 1])
+def test_a_client_without_a_key_lets_wsproto_draw_one(
+    lane: Lane | None, length: int
+) -> None:
+    # RFC 6455 section 5.3
+    engine = make_engine(CLIENT, lane)
+    frames = {flatten(engine.send_message(bytes(length))) for _ in range(20)}
+    assert len(frames) == 20
+    for data in frames:
+        assert read_frames(data) == [Sent(BINARY, bytes(length), is_masked=True)]
+
+
+def test_a_large_frame_is_to_be_written_in_slices(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    key = KEY if side is CLIENT else None
+    for message in ("x" * SLICE_SIZE, b"x" * SLICE_SIZE):
+        assert isinstance(engine.send_message(message, key), bytes)
+    for message in ("x" * (SLICE_SIZE + 1), b"x" * (SLICE_SIZE + 1)):
+        assert isinstance(engine.send_message(message, key), SlicedFrame)
+
+
+def make_batch(
+    engine: Engine, messages: Sequence[object], start: int, max_size: int
+) -> tuple[bytes, int]:
+    keys = KEY * (len(messages) - start) if engine.is_client else None
+    return engine.send_batch(messages, start, keys, max_size)
+
+
+BATCH: list[str | bytes] = ["a", b"b", "", b"\xff" * 126, "€" * 50, b"c" * 65536, "d"]
+
+
+def test_batches_hold_every_message_in_order(
+    side: ConnectionType, lane: Lane | None
+) -> None:
+    engine = make_engine(side, lane)
+    stream, start = b"", 0
+    while start < len(BATCH):
+        frames, stop = make_batch(engine, BATCH, start, 100_000)
+        assert stop > start
+        stream, start = stream + frames, stop
+    assert read_frames(stream) == [
+        Sent(TEXT, message.encode(), side is CLIENT)
+        if isinstance(message, str)
+        else Sent(BINARY, message, side is CLIENT)
+        for message in BATCH
+    ]
+
+
+def test_a_batch_is_as_long_as_it_may_be(side: ConnectionType, real_lane: Lane) -> None:
+    engine = make_engine(side, real_lane)
+    size = len(send(engine, b"abc"))
+    for max_size, count in ((3 * size - 1, 2), (3 * size, 3), (9 * size, 5)):
+        frames, stop = make_batch(engine, [b"abc"] * 7, 2, max_size)
+        assert stop == 2 + count
+        assert frames == send(engine, b"abc") * count
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, 1, bytearray(b"a"), memoryview(b"a"), "a\ud800", b"x" * 1001, "x" * 1001],
+    ids=["none", "int", "bytearray", "view", "surrogate", "long_bytes", "long_text"],
+)
+def test_a_batch_ends_in_front_of_what_is_to_be_looked_at_alone(
+    side: ConnectionType, lane: Lane | None, message: object
+) -> None:
+    engine = make_engine(side, lane)
+    assert make_batch(engine, ["a", message, "b"], 1, 1000) == (b"", 1)
+    frames, stop = make_batch(engine, ["a", message, "b"], 0, 1000)
+    assert stop == 1
+    assert read_frames(frames) == [Sent(TEXT, b"a", side is CLIENT)]
+
+
+def test_without_keys_the_batch_of_a_client_is_made_by_wsproto(
+    lane: Lane | None,
+) -> None:
+    engine = make_engine(CLIENT, lane)
+    frames, stop = engine.send_batch(["a", "b"], 0, None, 1000)
+    assert stop == 1
+    assert read_frames(frames) == [Sent(TEXT, b"a", is_masked=True)]
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"x" * 125])
 def test_pings_and_pongs_are_sent_as_given(
-    side: ConnectionType, payload: bytes
+    side: ConnectionType, lane: Lane | None, payload: bytes
 ) -> None:
-    engine = make_engine(side)
-    assert read_frame(engine.send_ping(payload)) == (PING, payload, side is CLIENT)
-    assert read_frame(engine.send_pong(payload)) == (PONG, payload, side is CLIENT)
+    engine = make_engine(side, lane)
+    is_masked = side is CLIENT
+    assert read_frames(engine.send_ping(payload)) == [Sent(PING, payload, is_masked)]
+    assert read_frames(engine.send_pong(payload)) == [Sent(PONG, payload, is_masked)]
 
 
 @pytest.mark.parametrize(
@@ -987,71 +1608,74 @@ def test_pings_and_pongs_are_sent_as_given(
     ],
 )
 def test_a_close_is_sent_as_given(
-    side: ConnectionType, code: int | None, reason: str, payload: bytes
+    side: ConnectionType,
+    lane: Lane | None,
+    *,
+    code: int | None,
+    reason: str,
+    payload: bytes,
 ) -> None:
-    engine = make_engine(side)
-    assert read_frame(engine.send_close(code, reason)) == (
-        CLOSE,
-        payload,
-        side is CLIENT,
-    )
+    engine = make_engine(side, lane)
+    assert read_frames(engine.send_close(code, reason)) == [
+        Sent(CLOSE, payload, side is CLIENT)
+    ]
     assert engine.state is ConnectionState.LOCAL_CLOSING
 
 
-def test_the_close_of_the_peer_is_answered(side: ConnectionType) -> None:
-    engine = make_engine(side)
+def test_the_close_of_the_peer_is_answered(
+    side: ConnectionType, lane: Lane | None
+) -> None:
+    engine = make_engine(side, lane)
     feed(engine, frame(side, CLOSE, b"\x03\xf6"))
-    assert read_frame(engine.send_close(1014, "")) == (
-        CLOSE,
-        b"\x03\xf6",
-        side is CLIENT,
-    )
+    assert read_frames(engine.send_close(1014, "")) == [
+        Sent(CLOSE, b"\x03\xf6", side is CLIENT)
+    ]
     assert engine.state is ConnectionState.CLOSE_EXCHANGED
 
 
 def test_a_violation_is_answered_behind_replies_to_what_came_before(
-    side: ConnectionType,
+    side: ConnectionType, lane: Lane | None
 ) -> None:
     # D-1, T17
-    engine = make_engine(side)
+    engine = make_engine(side, lane)
     feed(engine, frame(side, 3))
-    assert read_frame(engine.send_message("a")) == (TEXT, b"a", side is CLIENT)
-    assert read_frame(engine.send_pong(b"b")) == (PONG, b"b", side is CLIENT)
-    assert read_frame(engine.send_ping(b"c")) == (PING, b"c", side is CLIENT)
-    assert read_frame(engine.send_close(1002, ""))[1] == b"\x03\xea"
+    stream = send(engine, "a") + engine.send_pong(b"b") + engine.send_ping(b"c")
+    is_masked = side is CLIENT
+    assert read_frames(stream + engine.send_close(1002, "")) == [
+        Sent(TEXT, b"a", is_masked),
+        Sent(PONG, b"b", is_masked),
+        Sent(PING, b"c", is_masked),
+        Sent(CLOSE, b"\x03\xea", is_masked),
+    ]
     assert engine.state is ConnectionState.FAILED
 
 
-def test_each_frame_of_a_client_has_a_key_of_its_own() -> None:
-    # RFC 6455 section 5.3
-    engine = make_engine(CLIENT)
-    frames = {engine.send_message(b"") for _ in range(20)}
-    assert len(frames) == 20
-
-
-def test_text_that_utf_8_cannot_carry_changes_nothing(side: ConnectionType) -> None:
-    engine = make_engine(side)
+@pytest.mark.parametrize("length", [1, SLICE_SIZE])
+def test_text_that_utf_8_cannot_carry_changes_nothing(
+    side: ConnectionType, lane: Lane | None, length: int
+) -> None:
+    engine = make_engine(side, lane)
     with pytest.raises(UnicodeEncodeError):
-        engine.send_message("a\ud800")
-    assert read_frame(engine.send_message(b"b")) == (BINARY, b"b", side is CLIENT)
+        send(engine, "a" * length + "\ud800")
+    assert read_frames(send(engine, b"b")) == [Sent(BINARY, b"b", side is CLIENT)]
 
 
-SENDERS: dict[str, Callable[[Engine], bytes]] = {
-    "message": lambda engine: engine.send_message("x"),
+SENDERS: dict[str, Callable[[Engine], object]] = {
+    "message": lambda engine: engine.send_message("x", KEY),
+    "batch": lambda engine: engine.send_batch(["x"], 0, KEY, 100),
     "ping": lambda engine: engine.send_ping(b""),
     "pong": lambda engine: engine.send_pong(b""),
     "close": lambda engine: engine.send_close(1000, ""),
 }
 
 
-@pytest.mark.parametrize("send", SENDERS.values(), ids=SENDERS)
+@pytest.mark.parametrize("send_it", SENDERS.values(), ids=SENDERS)
 def test_to_send_behind_our_close_is_a_mistake_of_ours(
-    side: ConnectionType, send: Callable[[Engine], bytes]
+    side: ConnectionType, lane: Lane | None, send_it: Callable[[Engine], object]
 ) -> None:
     # D-4: no error of wsproto gets out
-    for lane in (None, StubLane()):
-        engine = make_engine(side, lane)
-        engine.send_close(1000, "")
-        with pytest.raises(AssertionError):
-            send(engine)
-        assert engine.state is ConnectionState.LOCAL_CLOSING
+    engine = make_engine(side, lane)
+    engine.send_close(1000, "")
+    with pytest.raises(AssertionError):
+        send_it(engine)
+    assert engine.state is ConnectionState.LOCAL_CLOSING

@@ -15,7 +15,7 @@ import trustme
 
 from trio_websocket._errors import ConnectionFailed
 from trio_websocket._transport.dial import build_target, dial, start_tls
-from trio_websocket._transport.socket_stream import SocketStream
+from trio_websocket._transport.socket_stream import HoldingStream, SocketStream
 from trio_websocket._transport.tls import client_ssl_context
 from trio_websocket.testing import FaultyStream
 
@@ -135,6 +135,7 @@ async def test_a_stream_to_the_port_is_opened() -> None:
 async def test_a_socket_that_was_dialled_is_set_up() -> None:
     async with listen() as (listener, port):
         stream = check_prepared(await dial("127.0.0.1", port, None))
+        assert not isinstance(stream, HoldingStream)
         accepted = await listener.accept()
         async with stream, accepted:
             with trio.testing.assert_no_checkpoints():
@@ -159,6 +160,7 @@ async def test_a_socket_that_was_dialled_is_set_up_beneath_tls_too(
         stream = await dial("127.0.0.1", port, client_tls)
         assert isinstance(stream, trio.SSLStream)
         tls_stream = cast("trio.SSLStream[trio.abc.Stream]", stream)
+        assert isinstance(tls_stream.transport_stream, HoldingStream)
         async with check_prepared(tls_stream.transport_stream) as inner:
             await has_shaken_hands.wait()
             with trio.testing.assert_no_checkpoints():

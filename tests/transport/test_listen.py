@@ -11,7 +11,7 @@ import trio.testing
 
 from trio_websocket._endpoint import Endpoint, find_listener_endpoint
 from trio_websocket._transport.listen import open_listeners, prepare_accepted
-from trio_websocket._transport.socket_stream import SocketStream
+from trio_websocket._transport.socket_stream import HoldingStream, SocketStream
 
 
 async def close(*resources: trio.abc.AsyncResource) -> None:
@@ -54,7 +54,7 @@ async def test_tls_is_spoken_if_there_is_a_context(
 ) -> None:
     [listener] = await open_listeners("127.0.0.1", 0, server_tls)
     assert isinstance(listener, trio.SSLListener)
-    tls_listener = cast("trio.SSLListener[trio.SocketStream]", listener)
+    tls_listener = cast("trio.SSLListener[trio.abc.Stream]", listener)
     port = find_port(tls_listener)
     client = await trio.open_ssl_over_tcp_stream(
         "127.0.0.1", port, ssl_context=client_tls, https_compatible=True
@@ -85,10 +85,29 @@ async def test_an_accepted_socket_can_be_written_without_waiting() -> None:
     await close(client, accepted, listener)
 
 
-async def test_a_peer_under_tls_that_has_vanished_is_noticed_too(
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are no files there")
+async def test_a_socket_accepted_beneath_tls_can_hold_what_does_not_leave(
     server_tls: ssl.SSLContext,
 ) -> None:
     [listener] = await open_listeners("127.0.0.1", 0, server_tls)
+    client = await trio.open_tcp_stream("127.0.0.1", find_port(listener))
+    accepted = await listener.accept()
+    assert isinstance(accepted, trio.SSLStream)
+    tls_stream = cast("trio.SSLStream[trio.abc.Stream]", accepted)
+    assert isinstance(tls_stream.transport_stream, HoldingStream)
+    await close(client, accepted, listener)
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_peer_under_tls_that_has_vanished_is_noticed_too(
+    server_tls: ssl.SSLContext, *, is_ours: bool
+) -> None:
+    if is_ours:
+        [listener] = await open_listeners("127.0.0.1", 0, server_tls)
+    else:
+        [listener] = await trio.open_ssl_over_tcp_listeners(
+            0, server_tls, host="127.0.0.1"
+        )
     assert isinstance(listener, trio.SSLListener)
     tls_listener = cast("trio.SSLListener[trio.SocketStream]", listener)
     port = find_port(tls_listener)

@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import cast
+from typing import NoReturn, cast
 
 import trio
 
@@ -16,7 +16,7 @@ from .._errors import ConnectionClosed
 from .._options import ConnectionOptions
 from .._protocol.opened import Opened
 from .._protocol.pings import check_payload
-from .._protocol.sliced_frame import SlicedFrame
+from .._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
 from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
 from .inbox import InboxClosed
 from .link import Farewell, Link
@@ -28,6 +28,7 @@ _NORMAL_CLOSURE = 1000
 _GOING_AWAY = 1001
 _POLICY_VIOLATION = 1008
 _MESSAGES_PER_BATCH = 256
+_OPEN = ConnectionState.OPEN
 _ORDERLY_CODES = (_NORMAL_CLOSURE, _GOING_AWAY)
 
 _Sendable = str | bytes | bytearray | memoryview
@@ -68,6 +69,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         self._spare = link.inbox.spare
         self._outbox = link.outbox
         self._masking_keys = find_masking_keys() if self.is_client else None
+        self._encode = link.engine.encode
 
     def __str__(self) -> str:
         return self._link.name
@@ -234,20 +236,27 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             Messages leave in the order of the calls.
 
         """
-        turns = self._turns
-        if turns.free:
+        turns, encode = self._turns, self._encode
+        if (
+            turns.free
+            and encode is not None
+            and self._engine.state is _OPEN
+            and self._closing.reason is None
+            and (type(message) is str or type(message) is bytes)
+            and len(message) <= SLICE_SIZE
+        ):
             turns.free -= 1
+            keys = self._masking_keys
+            frame = encode(message, None if keys is None else next(keys.stream))
+            try:
+                position = self._outbox.hand_over(frame)
+            except OutboxBroken:
+                await self._raise_closed()
+            turns.size_left -= position
+            if position < len(frame) or turns.size_left <= 0:
+                await self._finish_sending(frame, position)
         else:
-            await turns.begin()
-        self._check_open()
-        if not isinstance(message, str | bytes):
-            message = check_message(message, ValueError)
-        keys = self._masking_keys
-        key = None if keys is None else keys.draw()
-        frame = self._engine.send_message(message, key)
-        await self._send(frame)
-        if turns.is_used_up(len(frame)):
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await self._send_message(message)
 
     @trio.lowlevel.enable_ki_protection
     async def send_messages(
@@ -532,6 +541,29 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             await trio.lowlevel.cancel_shielded_checkpoint()
         return stop
 
+    async def _send_message(self, message: _Sendable) -> None:
+        """Send a message when it takes more than to encode and write it."""
+        await self._turns.begin()
+        self._check_open()
+        if not isinstance(message, str | bytes):
+            message = check_message(message, ValueError)
+        keys = self._masking_keys
+        key = None if keys is None else keys.draw()
+        frame = self._engine.send_message(message, key)
+        await self._send(frame)
+        if self._turns.is_used_up(len(frame)):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _finish_sending(self, frame: bytes, position: int) -> None:
+        """Send what the stream did not take of a frame, and let others run."""
+        if position < len(frame):
+            try:
+                await self._outbox.send_rest(frame, position)
+            except OutboxBroken:
+                await self._raise_closed()
+        if self._turns.is_used_up(len(frame) - position):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
     async def _send(self, frame: bytes | SlicedFrame) -> None:
         outbox = self._outbox
         try:
@@ -539,9 +571,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             if position < len(frame):
                 await outbox.send_rest(frame, position)
         except OutboxBroken:
-            pass
-        else:
-            return
+            await self._raise_closed()
+
+    async def _raise_closed(self) -> NoReturn:
+        """Say why nothing can be sent, once that is known."""
         await self._closing.ended.wait()
         raise self._closing.error() from self._closing.cause
 

@@ -11,7 +11,9 @@ before it does.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain, repeat
 from weakref import WeakSet
 
 import trio
@@ -21,11 +23,18 @@ _POOL_SIZE = 4096  # bytes: the system takes longer for more, and it need not be
 
 
 class MaskingKeys:
-    """The keys of one run of Trio."""
+    """The keys of one run of Trio.
 
-    __slots__ = ("__weakref__", "_pool", "_position")
+    Attributes:
+        stream: Keys one by one, without end. To be asked for each time: after a fork it
+            is another one.
+
+    """
+
+    __slots__ = ("__weakref__", "_pool", "_position", "stream")
 
     def __init__(self) -> None:
+        self.stream: Iterator[bytes] = _generate()
         self._pool = b""
         self._position = 0
         _pools.add(self)
@@ -42,7 +51,18 @@ class MaskingKeys:
 
     def forget(self) -> None:
         """Use none of the keys that were fetched."""
+        self.stream = _generate()
         self._pool = b""
+
+
+def _generate() -> Iterator[bytes]:
+    """Make an endless iterator that runs without a step in Python but one in many."""
+    return chain.from_iterable(map(_fetch, repeat(_POOL_SIZE)))
+
+
+def _fetch(size: int) -> list[bytes]:
+    pool = os.urandom(size)
+    return [pool[start : start + _SIZE] for start in range(0, size, _SIZE)]
 
 
 _pools: WeakSet[MaskingKeys] = WeakSet()

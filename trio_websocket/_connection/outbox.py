@@ -195,12 +195,13 @@ class Outbox:
         """
         if self._is_broken:
             raise OutboxBroken
-        if self._writes_now is None or self._queue or self._writer_scope is not None:
+        stream = self._writes_now
+        if stream is None or self._queue or self._writer_scope is not None:
             return 0
         try:
             if isinstance(data, bytes):
-                return self._writes_now.write_now(data)
-            return _write_slices(self._writes_now, data)
+                return stream.write_now(data)
+            return _write_slices(stream, data)
         except STREAM_ERRORS as error:
             self._break(error)
             raise OutboxBroken from error

@@ -37,15 +37,17 @@ class Turns:
     Attributes:
         free: How many calls may be made before one looks for a cancellation. A call
             that takes one off needs no ``begin``.
+        size_left: How many bytes may be got or sent before others are to run. A free
+            call that leaves some needs no ``is_used_up``.
 
     """
 
-    __slots__ = ("_bytes", "_checks", "free")
+    __slots__ = ("_checks", "free", "size_left")
 
     def __init__(self) -> None:
         self.free: int = _FREE_CALLS
+        self.size_left: int = BYTES_PER_CHECKPOINT
         self._checks = 0
-        self._bytes = 0
 
     async def begin(self) -> None:  # noqa: ASYNC910  # that is the point
         """Look for a cancellation if it is time to, before anything is done."""
@@ -70,17 +72,17 @@ class Turns:
             calls: For how many calls it stands, beside itself.
 
         """
-        self._bytes += size
+        self.size_left -= size
         self._checks += calls // CALLS_PER_CANCELLATION_CHECK
-        if self._checks < _CHECKS_PER_CHECKPOINT and self._bytes < BYTES_PER_CHECKPOINT:
+        if self._checks < _CHECKS_PER_CHECKPOINT and self.size_left > 0:
             return False
         self._restart()
         return True
 
     def _restart(self) -> None:
         self.free = _FREE_CALLS
+        self.size_left = BYTES_PER_CHECKPOINT
         self._checks = 0
-        self._bytes = 0
 
 
 _turns: trio.lowlevel.RunVar[Turns] = trio.lowlevel.RunVar("turns")

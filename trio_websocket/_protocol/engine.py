@@ -42,7 +42,7 @@ state first: to send what it forbids is a mistake of ours.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import wsproto.events
@@ -100,6 +100,9 @@ _FIRST_CONTROL_OPCODE = 8
 _CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
 
 
+Encode = Callable[[str | bytes, bytes | None], bytes]
+
+
 class Engine:
     """The protocol of one open connection.
 
@@ -108,6 +111,8 @@ class Engine:
         state: How far the connection is on its way from open to closed.
         is_over: Whether nothing that arrives is parsed any more: a Close frame, a
             violation or the end of the stream has come.
+        encode: Builds the frame of a message of ``SLICE_SIZE`` at most, as
+            ``send_message`` does; None if that takes more than a lane.
 
     """
 
@@ -124,6 +129,7 @@ class Engine:
         "_message_kind",
         "_start",
         "_unfed",
+        "encode",
         "is_client",
         "is_over",
         "state",
@@ -140,6 +146,7 @@ class Engine:
         self.state: ConnectionState = ConnectionState.OPEN
         self.is_over: bool = False
         self._connection = connection
+        self.encode: Encode | None = None if lane is None else lane.encode
         self._lane = lane
         self._data = b""
         self._start = 0

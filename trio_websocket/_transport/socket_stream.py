@@ -55,11 +55,11 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         """
         try:
-            return os.write(self._fileno(), data)
+            return os.write(self.socket.fileno(), data)
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise trio.BrokenResourceError from error
+            raise self._explain() from error
 
     def read_now(self, size: int) -> bytes | None:
         """Read what is there, ``size`` bytes at most; nothing at the end.
@@ -73,11 +73,11 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         """
         try:
-            return os.read(self._fileno(), size)
+            return os.read(self.socket.fileno(), size)
         except BlockingIOError:
             return None
         except OSError as error:
-            raise trio.BrokenResourceError from error
+            raise self._explain() from error
 
     def read_now_into(self, buffer: memoryview) -> int | None:
         """Read what is there to the beginning of a buffer; 0 bytes at the end.
@@ -91,11 +91,11 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         """
         try:
-            return os.readv(self._fileno(), [buffer])
+            return os.readv(self.socket.fileno(), [buffer])
         except BlockingIOError:
             return None
         except OSError as error:
-            raise trio.BrokenResourceError from error
+            raise self._explain() from error
 
     async def wait_readable(self) -> None:
         """Wait until there is something to read, or the end.
@@ -105,6 +105,12 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         """
         await trio.lowlevel.wait_readable(self._fileno())
+
+    def _explain(self) -> trio.BrokenResourceError | trio.ClosedResourceError:
+        """Say in Trio's words why the system refused."""
+        if self.socket.fileno() < 0:
+            return trio.ClosedResourceError()
+        return trio.BrokenResourceError()
 
     def _fileno(self) -> int:
         number = self.socket.fileno()

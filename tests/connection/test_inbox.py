@@ -68,6 +68,12 @@ class Supply:
         self.is_told += 1
 
 
+async def get(inbox: Inbox) -> Message:
+    """Take the next message, as a connection does."""
+    message = inbox.take()
+    return await inbox.wait() if message is None else message
+
+
 class Getters:
     """Tasks that each take one message, in the order in which they were started."""
 
@@ -85,7 +91,7 @@ class Getters:
     async def _get(self, name: str, scope: trio.CancelScope) -> None:
         with scope:
             try:
-                self.got[name] = await self._inbox.get()
+                self.got[name] = await get(self._inbox)
             except InboxClosed:
                 self.got[name] = InboxClosed
 
@@ -94,14 +100,14 @@ async def test_messages_come_out_in_the_order_in_which_they_came_in() -> None:
     inbox = build_inbox(3)
     for message in ("a", b"b", "c"):
         put(inbox, message)
-    assert [await inbox.get() for _ in range(3)] == ["a", b"b", "c"]
+    assert [await get(inbox) for _ in range(3)] == ["a", b"b", "c"]
 
 
 async def test_a_message_at_hand_is_taken_without_a_turn_of_the_scheduler() -> None:
     inbox = build_inbox()
     put(inbox, "a")
     with trio.testing.assert_no_checkpoints():
-        assert await inbox.get() == "a"
+        assert await get(inbox) == "a"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +174,7 @@ async def test_the_cancellation_of_the_only_task_leaves_the_message() -> None:
         await trio.testing.wait_all_tasks_blocked()
         put(inbox, "a")
         assert inbox.is_unread
-        assert await inbox.get() == "a"
+        assert await get(inbox) == "a"
     assert getters.got == {}
 
 
@@ -214,7 +220,7 @@ async def test_a_message_counts_while_the_task_that_took_it_lets_others_run() ->
         nursery.start_soon(look_beside)
         for _ in range(64):  # which of two tasks runs first is a matter of chance
             put(inbox, "a")
-            await inbox.get()
+            await get(inbox)
             await inbox.let_others_run()
             assert look(inbox) == (False, False, 1)
         nursery.cancel_scope.cancel()
@@ -225,7 +231,7 @@ async def test_nobody_loses_the_message_it_took_to_a_cancellation() -> None:
     inbox = build_inbox()
     put(inbox, "a")
     with trio.CancelScope() as scope:
-        message = await inbox.get()
+        message = await get(inbox)
         scope.cancel()
         await inbox.let_others_run()
         assert message == "a"
@@ -236,7 +242,7 @@ async def test_taking_a_message_tells_that_there_is_room() -> None:
     rooms: list[int] = []
     inbox = build_inbox(on_taken=lambda: rooms.append(inbox.room))
     put(inbox, "a")
-    await inbox.get()
+    await get(inbox)
     assert rooms == [1]
 
 
@@ -255,20 +261,20 @@ async def test_a_task_that_waits_tells_that_there_is_room() -> None:
 async def test_what_can_be_decoded_at_once_is_not_waited_for() -> None:
     supply = Supply("decoded")
     with trio.testing.assert_no_checkpoints():
-        assert await supply.inbox.get() == "decoded"
+        assert await get(supply.inbox) == "decoded"
 
 
 async def test_nothing_is_decoded_while_a_message_is_at_hand() -> None:
     supply = Supply("too early")
     put(supply.inbox, "a")
-    await supply.inbox.get()
+    await get(supply.inbox)
     assert not supply.asked
 
 
 @pytest.mark.parametrize("size", [0, 1, math.inf])
 async def test_a_task_that_asks_gets_many_decoded_in_one_go(size: float) -> None:
     supply = Supply("a", "b", "c", size=size)
-    assert [await supply.inbox.get() for _ in range(3)] == ["a", "b", "c"]
+    assert [await get(supply.inbox) for _ in range(3)] == ["a", "b", "c"]
     assert supply.asked == [(BATCH_SIZE, False)]
 
 
@@ -300,7 +306,7 @@ async def test_the_inbox_is_ahead_until_no_more_are_unread_than_its_size() -> No
     supply = Supply("a", "b", "c", "d", size=2)
     states: list[tuple[bool, int, int]] = []
     for _ in range(4):
-        await supply.inbox.get()
+        await get(supply.inbox)
         states.append((supply.inbox.is_ahead, supply.inbox.room, supply.is_told))
     # The reader need not look while it could do nothing.
     assert states == [(True, 0, 0), (False, 0, 1), (False, 1, 2), (False, 2, 3)]
@@ -311,7 +317,7 @@ async def test_what_may_be_taken_without_a_call_changes_nothing_for_the_reader(
     size: float,
 ) -> None:
     supply = Supply(*"abcdef", size=size)
-    taken = [await supply.inbox.get()]
+    taken = [await get(supply.inbox)]
     told = supply.is_told
     while len(supply.inbox.messages) > supply.inbox.spare:
         taken.append(supply.inbox.messages.popleft())
@@ -319,7 +325,7 @@ async def test_what_may_be_taken_without_a_call_changes_nothing_for_the_reader(
         assert supply.inbox.is_ahead
     assert supply.is_told == told
     while len(taken) < 6:
-        taken.append(await supply.inbox.get())
+        taken.append(await get(supply.inbox))
     assert taken == list("abcdef")
 
 
@@ -327,7 +333,7 @@ async def test_what_may_be_taken_without_a_call_changes_nothing_for_the_reader(
 
 
 async def get_all(inbox: Inbox, limit: int = 1000) -> list[Message]:
-    return await inbox.get_all(limit)
+    return inbox.take_all(limit) or [await inbox.wait()]
 
 
 async def test_all_that_is_at_hand_is_taken_at_once() -> None:
@@ -352,7 +358,7 @@ async def test_no_more_is_taken_than_the_limit(limit: int) -> None:
     put(supply.inbox, *"abc")
     taken = await get_all(supply.inbox, limit)
     assert taken == list("abcde"[:limit])
-    taken += [await supply.inbox.get() for _ in range(5 - len(taken))]
+    taken += [await get(supply.inbox) for _ in range(5 - len(taken))]
     assert taken == list("abcde")
 
 
@@ -443,7 +449,7 @@ async def test_closing_wakes_a_task_that_waits_for_all() -> None:
 async def test_a_closed_inbox_decodes_nothing_for_who_finds_it_empty() -> None:
     supply = Supply("too late")
     supply.inbox.close(discard=False)
-    for call in (supply.inbox.get, lambda: get_all(supply.inbox)):
+    for call in (lambda: get(supply.inbox), lambda: get_all(supply.inbox)):
         with pytest.raises(InboxClosed):
             await call()
     assert not supply.asked
@@ -457,7 +463,7 @@ async def test_who_takes_what_the_reader_decoded_answers_for_its_bytes() -> None
     sizes: list[int] = []
     for message in (b"bytes", "text", "t\xe4xt", ""):
         inbox.put([message], 1000)
-        await inbox.get()
+        await get(inbox)
         sizes.append(inbox.taken_size)
     # Nobody has counted the UTF-8 of text, which may have four bytes a character.
     assert sizes == [5, 4, 16, 0]
@@ -465,7 +471,7 @@ async def test_who_takes_what_the_reader_decoded_answers_for_its_bytes() -> None
 
 async def test_who_has_messages_decoded_answers_for_all_of_them() -> None:
     supply = Supply(b"12345", b"123", size=1)
-    await supply.inbox.get()
+    await get(supply.inbox)
     assert supply.inbox.taken_size == 8
     assert await get_all(supply.inbox) == [b"123"]
     assert supply.inbox.taken_size == 3
@@ -483,8 +489,8 @@ async def test_who_takes_all_answers_for_all() -> None:
 async def test_who_had_to_wait_answers_for_its_message() -> None:
     inbox = build_inbox()
     inbox.put([b"before"], 1000)
-    await inbox.get()
-    for take in (inbox.get, lambda: get_all(inbox)):
+    await get(inbox)
+    for take in (lambda: get(inbox), lambda: get_all(inbox)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take)
             await trio.testing.wait_all_tasks_blocked()
@@ -511,9 +517,9 @@ async def test_what_was_queued_is_still_there_after_closing() -> None:
     put(inbox, "a")
     put(inbox, "b")
     inbox.close(discard=False)
-    assert [await inbox.get(), await inbox.get()] == ["a", "b"]
+    assert [await get(inbox), await get(inbox)] == ["a", "b"]
     with pytest.raises(InboxClosed):
-        await inbox.get()
+        await get(inbox)
 
 
 async def test_what_was_queued_is_dropped_if_closing_says_so() -> None:
@@ -521,7 +527,7 @@ async def test_what_was_queued_is_dropped_if_closing_says_so() -> None:
     put(inbox, "a")
     inbox.close(discard=True)
     with pytest.raises(InboxClosed):
-        await inbox.get()
+        await get(inbox)
 
 
 async def test_a_message_handed_over_before_closing_arrives() -> None:
@@ -541,7 +547,7 @@ async def test_a_closed_inbox_takes_everything_and_keeps_nothing() -> None:
     put(inbox, "a")
     assert not inbox.is_unread
     with pytest.raises(InboxClosed):
-        await inbox.get()
+        await get(inbox)
 
 
 async def test_an_unwanted_message_is_turned_away() -> None:
@@ -600,7 +606,7 @@ async def test_what_was_left_in_a_closed_inbox_stays_there() -> None:
     put(inbox, "a")
     inbox.close(discard=False)
     with inbox.unwanted(lambda: turned_away.append("a")):
-        assert await inbox.get() == "a"
+        assert await get(inbox) == "a"
     assert not turned_away
 
 

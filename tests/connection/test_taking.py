@@ -7,7 +7,7 @@ the same bytes, cannot be the one who finds them.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -85,7 +85,7 @@ async def test_what_has_come_is_received_without_a_turn(*, is_client: bool) -> N
 async def test_a_task_goes_on_receiving_as_long_as_much_is_there() -> None:
     async with open_socket_rig() as rig:
         await make_much_flow(rig)
-        for _ in range(10):
+        for _ in range(4):
             write(rig, build_frame(rig, Opcode.BINARY, bytes(MUCH)))
             with trio.testing.assert_no_checkpoints():
                 await rig.connection.get_message()
@@ -156,8 +156,9 @@ async def test_a_large_message_is_received_straight_to_its_place(
         trio.open_nursery() as nursery,
     ):
         for _ in range(3):
-            nursery.start_soon(rig.peer.send_frame, opcode, payload)
-            nursery.start_soon(rig.peer.send_text, "behind")
+            frames = build_frame(rig, opcode, payload)
+            frames += build_frame(rig, Opcode.TEXT, b"behind")
+            nursery.start_soon(rig.peer.send_bytes, frames)
             message = await rig.connection.get_message()
             assert await rig.connection.get_message() == "behind"
             expected = payload.decode() if opcode is Opcode.TEXT else payload
@@ -258,34 +259,43 @@ async def test_a_message_over_the_limit_is_found() -> None:
             await rig.connection.get_message()
 
 
+class Takers:
+    """Two tasks that ask for a message, the second in the middle of the first's turn.
+
+    Attributes:
+        got: What they got, in order.
+
+    """
+
+    def __init__(self, rig: Rig, name: str) -> None:
+        self.got: list[object] = []
+        self._rig = rig
+        self._take: Callable[[], Awaitable[object]] = getattr(rig.connection, name)
+
+    async def take_first(self) -> None:
+        self.got.append(await self._take())
+
+    async def take_second(self) -> None:
+        """Ask when the first was given a message, and has perhaps not run with it."""
+        while not (self._rig.link.inbox.has_handed_over or self.got):
+            await trio.lowlevel.checkpoint()
+        write(self._rig, build_frame(self._rig, Opcode.TEXT, b"second"))
+        self.got.append(await self._take())
+
+
 @pytest.mark.parametrize("name", ["get_message", "receive", "get_messages"])
 async def test_two_tasks_that_ask_are_both_served(name: str) -> None:
-    """The second receives while the first has not run with what it was given."""
     for _ in range(20):  # which task runs first in a turn is a matter of chance
-        got: list[object] = []
-
-        async def take_first() -> None:
-            got.append(await getattr(rig.connection, name)())
-
-        async def take_second() -> None:
-            while not rig.link.inbox.has_handed_over:
-                if got:
-                    break
-                await trio.lowlevel.checkpoint()
-            write(rig, build_frame(rig, Opcode.TEXT, b"second"))
-            got.append(await getattr(rig.connection, name)())
-
         async with open_socket_rig() as rig:
             await make_much_flow(rig)
+            takers = Takers(rig, name)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(take_first)
+                nursery.start_soon(takers.take_first)
                 await settle()
                 write(rig, build_frame(rig, Opcode.BINARY, bytes(MUCH)))
-                nursery.start_soon(take_second)
-        assert got in (
-            [bytes(MUCH), "second"],
-            [[bytes(MUCH)], ["second"]],
-        )
+                nursery.start_soon(takers.take_second)
+        one = [bytes(MUCH), "second"]
+        assert takers.got in (one, [[message] for message in one])
 
 
 async def test_what_was_received_in_vain_is_turned_away_in_a_block() -> None:

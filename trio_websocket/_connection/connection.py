@@ -180,8 +180,18 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         messages, turns = self._inbox.messages, self._turns
         if turns.free and len(messages) > self._spare:
             turns.free -= 1
-            return messages.popleft()
-        return await self._get_message()
+            return messages.popleft()  # noqa: ASYNC910  # see turns
+        await turns.begin()
+        inbox = self._inbox
+        try:
+            message = inbox.take()
+            if message is None:
+                message = await inbox.wait()
+        except InboxClosed:
+            raise self._closing.error() from self._closing.cause
+        if turns.is_used_up(inbox.taken_size):
+            await inbox.let_others_run()
+        return message
 
     @trio.lowlevel.enable_ki_protection
     async def get_messages(self, limit: int | None = None) -> list[str | bytes]:
@@ -210,7 +220,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         await self._turns.begin()
         inbox = self._inbox
         try:
-            messages = await inbox.get_all(count)
+            messages = inbox.take_all(count) or [await inbox.wait()]
         except InboxClosed:
             raise self._closing.error() from self._closing.cause
         if self._turns.is_used_up(inbox.taken_size, calls=len(messages)):
@@ -218,7 +228,9 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         return messages
 
     @trio.lowlevel.enable_ki_protection
-    async def send_message(self, message: str | bytes | bytearray | memoryview) -> None:
+    async def send_message(  # noqa: ASYNC910  # see turns
+        self, message: str | bytes | bytearray | memoryview
+    ) -> None:
         """Send a message: text for a str, binary for anything bytes-like.
 
         Returns when the bytes were handed to the stream.
@@ -259,7 +271,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             await self._send_message(message)
 
     @trio.lowlevel.enable_ki_protection
-    async def send_messages(
+    async def send_messages(  # noqa: ASYNC910  # there may be none
         self, messages: Iterable[str | bytes | bytearray | memoryview]
     ) -> None:
         """Send many messages, each as :meth:`send_message` does, in few writes.
@@ -355,9 +367,9 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         messages, turns = self._inbox.messages, self._turns
         if turns.free and len(messages) > self._spare:
             turns.free -= 1
-            return messages.popleft()
+            return messages.popleft()  # noqa: ASYNC910  # as get_message
         try:
-            return await self._get_message()
+            return await self.get_message()
         except ConnectionClosed:
             if self._closing.is_local or self._is_closed_in_order():
                 raise StopAsyncIteration from None
@@ -513,18 +525,6 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         if self._closing.reason is not None or not is_open:
             raise self._closing.error() from self._closing.cause
 
-    async def _get_message(self) -> str | bytes:
-        """Take the next message when it takes more than that."""
-        await self._turns.begin()
-        inbox = self._inbox
-        try:
-            message = await inbox.get()
-        except InboxClosed:
-            raise self._closing.error() from self._closing.cause
-        if self._turns.is_used_up(inbox.taken_size):
-            await inbox.let_others_run()
-        return message
-
     async def _send_batch(self, messages: list[_Sendable], start: int) -> int:
         """Send messages from one on, one batch, and tell which is the next."""
         await self._turns.begin()
@@ -554,7 +554,9 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         if self._turns.is_used_up(len(frame)):
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _finish_sending(self, frame: bytes, position: int) -> None:
+    async def _finish_sending(  # noqa: ASYNC910  # see turns
+        self, frame: bytes, position: int
+    ) -> None:
         """Send what the stream did not take of a frame, and let others run."""
         if position < len(frame):
             try:
@@ -564,7 +566,9 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         if self._turns.is_used_up(len(frame) - position):
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _send(self, frame: bytes | SlicedFrame) -> None:
+    async def _send(  # noqa: ASYNC910  # see turns
+        self, frame: bytes | SlicedFrame
+    ) -> None:
         outbox = self._outbox
         try:
             position = outbox.hand_over(frame)

@@ -67,11 +67,18 @@ class InboxClosed(Exception):
 class _Ticket:
     """A task in the queue for a message."""
 
-    __slots__ = ("message", "task")
+    __slots__ = ("_queue", "message", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, queue: list[_Ticket]) -> None:
         self.task = trio.lowlevel.current_task()
         self.message: Message | None = None
+        self._queue = queue
+        queue.append(self)
+
+    def give_up(self, _: object) -> trio.lowlevel.Abort:
+        """Leave the queue because the task was cancelled."""
+        self._queue.remove(self)
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 class Inbox:
@@ -183,14 +190,11 @@ class Inbox:
         else:
             self.messages += messages
 
-    async def get(self) -> Message:
-        """Take the oldest message; does not yield if one is at hand.
+    def take(self) -> Message | None:
+        """Take the oldest message; None if a task has to wait for it.
 
         Raises:
             InboxClosed: Once no message will come any more.
-
-        Cancellation:
-            A cancelled call takes nothing.
 
         """
         has_asked = not self.messages
@@ -201,16 +205,13 @@ class Inbox:
             self.taken_size = self._fresh_size if has_asked else _measure(message)
             if not self.is_ahead:
                 self._on_taken()
-            return message  # noqa: ASYNC910  # see turns
+            return message
         if self.is_closed:
             raise InboxClosed
-        return await self._wait()
+        return None
 
-    async def get_all(self, limit: int) -> list[Message]:
-        """Take all messages at hand, oldest first; waits if there is none.
-
-        Args:
-            limit: The most messages to take.
+    async def wait(self) -> Message:
+        """Wait for the next message that no task before this one wants.
 
         Raises:
             InboxClosed: Once no message will come any more.
@@ -219,13 +220,32 @@ class Inbox:
             A cancelled call takes nothing.
 
         """
+        ticket = _Ticket(self._tickets)
+        # The reader may have stopped in front of a message that there is room for now.
+        self._on_taken()
+        await trio.lowlevel.wait_task_rescheduled(ticket.give_up)
+        if ticket.message is None:
+            raise InboxClosed
+        self._handed_over -= 1
+        self._on_taken()
+        self.taken_size = _measure(ticket.message)
+        return ticket.message
+
+    def take_all(self, limit: int) -> list[Message]:
+        """Take all messages at hand, oldest first; none if a task has to wait.
+
+        Args:
+            limit: The most messages to take.
+
+        Raises:
+            InboxClosed: Once no message will come any more.
+
+        """
         has_asked = not self.messages
         if has_asked:
             self._ask(limit)
-        if not self.messages:
-            if self.is_closed:
-                raise InboxClosed
-            return [await self._wait()]
+        if not self.messages and self.is_closed:
+            raise InboxClosed
         taken: list[Message] = []
         while self.messages and len(taken) < limit:
             if len(self.messages) <= limit - len(taken):
@@ -235,8 +255,9 @@ class Inbox:
             else:
                 taken.append(self.messages.popleft())
         self.taken_size = self._fresh_size if has_asked else sum(map(_measure, taken))
-        self._on_taken()
-        return taken  # noqa: ASYNC910  # see turns
+        if taken:
+            self._on_taken()
+        return taken
 
     def _ask(self, limit: int) -> None:
         """Have messages decoded for the task that asks, if it may take them at once."""
@@ -251,24 +272,6 @@ class Inbox:
         self._handed_over -= 1
         self._on_taken()
 
-    async def _wait(self) -> Message:
-        ticket = _Ticket()
-        self._tickets.append(ticket)
-
-        def give_up(_: object) -> trio.lowlevel.Abort:
-            self._tickets.remove(ticket)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        # The reader may have stopped in front of a message that there is room for now.
-        self._on_taken()
-        await trio.lowlevel.wait_task_rescheduled(give_up)
-        if ticket.message is None:
-            raise InboxClosed
-        self._handed_over -= 1
-        self._on_taken()
-        self.taken_size = _measure(ticket.message)
-        return ticket.message
-
     def close(self, *, discard: bool) -> None:
         """Take no more messages and wake every task that waits for one.
 
@@ -279,9 +282,9 @@ class Inbox:
         self.is_closed = True
         if discard:
             self.messages.clear()
-        tickets, self._tickets = self._tickets, []
-        for ticket in tickets:
+        for ticket in self._tickets:
             trio.lowlevel.reschedule(ticket.task)
+        self._tickets.clear()
 
     @contextmanager
     def unwanted(self, on_message: Callable[[], None]) -> Generator[None]:

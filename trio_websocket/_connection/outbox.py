@@ -377,7 +377,9 @@ class Outbox:
             for entry in batch:
                 entry.wake()
 
-    async def _write_frame(self, frame: SlicedFrame, position: int) -> None:
+    async def _write_frame(  # noqa: ASYNC910  # a frame is never empty
+        self, frame: SlicedFrame, position: int
+    ) -> None:
         scratch = bytearray(SLICE_SIZE)
         while position < len(frame):
             with frame.cut(position, scratch) as part:

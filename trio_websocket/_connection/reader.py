@@ -36,6 +36,7 @@ When the reader stops in front of something it parks; whoever changes what it wa
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable
 from typing import Protocol, runtime_checkable
 
 import trio
@@ -90,7 +91,7 @@ class ReadsNow(Protocol):
         """
         ...
 
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
         """Wait until there is something, or the end."""
         ...
 
@@ -170,8 +171,14 @@ class Reader:
             elif self._is_ours_to_end():
                 await self._outbox.flush()
                 return
-            elif not await self._receive():
-                return
+            else:
+                try:
+                    # No coroutine of ours in between: an idle connection would keep it.
+                    if not self._take_in(await self._wait_for_data()):
+                        return
+                except STREAM_ERRORS as error:
+                    self._closing.lose(error)
+                    return  # noqa: ASYNC910  # the reader is done
 
     async def finish(self) -> None:
         """Decode what was received, room or not: the stream will not be read again.
@@ -223,32 +230,30 @@ class Reader:
         is_exchanged = self._engine.state is ConnectionState.CLOSE_EXCHANGED
         return is_exchanged and not self._engine.is_client
 
-    async def _receive(self) -> bool:
-        """Wait until there may be something new; False at the end of the stream."""
-        count: int | None = 0
-        try:
-            if self._reads_now is None:
-                data = await self._stream.receive_some(self._receive_size)
-                self._engine.receive_data(data)
-                count = len(data)
-            else:
-                await self._wait_readable(self._reads_now)
-                count = self._receive_now(self._reads_now)
-        except STREAM_ERRORS as error:
-            self._closing.lose(error)
-            return False  # noqa: ASYNC910  # the reader is done
+    def _wait_for_data(self) -> Awaitable[bytes | bytearray | None]:
+        """Wait for bytes, or (None) for the time to look at the stream."""
+        if self._reads_now is None:
+            return self._stream.receive_some(self._receive_size)
+        if self._is_flowing:
+            return self._wait_while_others_receive(self._reads_now)
+        return self._reads_now.wait_readable()
+
+    async def _wait_while_others_receive(self, stream: ReadsNow) -> None:
+        with trio.CancelScope() as self._wait_scope:
+            await stream.wait_readable()
+        self._wait_scope = None
+
+    def _take_in(self, data: bytes | bytearray | None) -> bool:
+        """Give the engine what has come; False at the end of the stream."""
+        if self._reads_now is not None:
+            count = self._receive_now(self._reads_now)
+        else:
+            assert data is not None
+            self._engine.receive_data(data)
+            count = len(data)
         if count == 0:
             self._closing.lose(self._stream_error)
         return count != 0
-
-    async def _wait_readable(self, stream: ReadsNow) -> None:
-        """Wait for the stream, or for what another task has received from it."""
-        if self._is_flowing:
-            with trio.CancelScope() as self._wait_scope:
-                await stream.wait_readable()
-            self._wait_scope = None
-        else:
-            await stream.wait_readable()
 
     def _receive_for_caller(self) -> bool:
         """Receive in the task that wants a message, if much was there last time."""

@@ -23,6 +23,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Awaitable
 from contextlib import suppress
 
 import trio
@@ -38,6 +39,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
         socket: Trio's socket, which this stream owns.
 
     """
+
+    __slots__ = ("_stream", "socket")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
@@ -97,14 +100,15 @@ class SocketStream(trio.abc.HalfCloseableStream):
         except OSError as error:
             raise self._explain() from error
 
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
         """Wait until there is something to read, or the end.
 
         Raises:
             trio.ClosedResourceError: If the stream is closed.
 
         """
-        await trio.lowlevel.wait_readable(self._fileno())
+        # Not a coroutine of ours: an idle connection would keep it.
+        return trio.lowlevel.wait_readable(self._fileno())  # noqa: ASYNC105
 
     def _explain(self) -> trio.BrokenResourceError | trio.ClosedResourceError:
         """Say in Trio's words why the system refused."""
@@ -141,6 +145,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
 class HoldingStream(SocketStream):
     """A socket under TLS that can hold what it does not take at once."""
+
+    __slots__ = ("_held", "_is_holding")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream)

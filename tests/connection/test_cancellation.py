@@ -32,6 +32,7 @@ from trio_websocket._protocol.state import ConnectionState
 from .rig import OpenStreamPair, check_dropped, open_pair, settle
 
 MEBIBYTE = "m" * 2**20
+MANY = [*map(str, range(300)), "m" * 200_000, bytearray(b"array"), "last"]
 
 Log = list[str | bytes]
 
@@ -91,6 +92,18 @@ async def speak_and_echo(peer: WebSocketConnection) -> None:
     await echo(peer)
 
 
+async def count_first_messages(peer: WebSocketConnection) -> None:
+    """Tell how many of the many messages arrived, whole, in front of an end."""
+    arrived: Log = []
+    with suppress(ConnectionClosed):
+        while "end" not in arrived:
+            arrived += await peer.get_messages()
+        count = len(arrived) - 1
+        assert arrived == [*MANY[:count], "end"]
+        await peer.send_message(str(count))
+        await echo(peer)
+
+
 async def close(peer: WebSocketConnection) -> None:
     await peer.aclose()
 
@@ -100,6 +113,10 @@ async def close(peer: WebSocketConnection) -> None:
 
 async def get_message(end: WebSocketConnection, log: Log) -> None:
     log.append(await end.get_message())
+
+
+async def get_messages(end: WebSocketConnection, log: Log) -> None:
+    log += await end.get_messages()
 
 
 async def receive(end: WebSocketConnection, log: Log) -> None:
@@ -119,6 +136,11 @@ async def send_small_messages(end: WebSocketConnection, log: Log) -> None:
 async def send_large_message(end: WebSocketConnection, log: Log) -> None:
     await end.send_message(MEBIBYTE)
     log.append(MEBIBYTE)
+
+
+async def send_many_messages(end: WebSocketConnection, log: Log) -> None:
+    await end.send_messages(MANY)
+    log += ["sent"] * len(MANY)
 
 
 async def send(end: WebSocketConnection, log: Log) -> None:
@@ -177,6 +199,14 @@ async def check_messages_are_whole(
         assert arrived[len(log) :] in ([str(len(log))], [MEBIBYTE], ["sent"])
 
 
+async def check_first_messages_are_whole(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    await end.send_message("end")
+    assert int(await end.get_message()) >= len(log)
+    await check_round_trip(end, peer, log)
+
+
 async def check_round_trip(
     end: WebSocketConnection, peer: WebSocketConnection, log: Log
 ) -> None:
@@ -221,10 +251,14 @@ async def check_closed(end: WebSocketConnection, peer: WebSocketConnection) -> N
 
 CASES = {
     "get_message": Case(get_message, speak_and_echo, check_nothing_was_lost),
+    "get_messages": Case(get_messages, speak_and_echo, check_nothing_was_lost),
     "receive": Case(receive, speak_and_echo, check_nothing_was_lost),
     "anext": Case(iterate, speak_and_echo, check_nothing_was_lost),
     "small": Case(send_small_messages, echo, check_messages_are_whole),
     "large": Case(send_large_message, echo, check_messages_are_whole),
+    "many": Case(
+        send_many_messages, count_first_messages, check_first_messages_are_whole
+    ),
     "send": Case(send, echo, check_messages_are_whole),
     "ping": Case(ping, echo, check_round_trip),
     "pong": Case(pong, echo, check_round_trip),

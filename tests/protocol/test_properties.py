@@ -1,12 +1,20 @@
-"""What holds for any stream of bytes, and for any talk between two engines."""
+"""What holds for any stream of bytes, and for any talk between two engines.
+
+Whichever lane an engine takes, it is to say the same: several take the same bytes here,
+side by side, and must agree after each receive.
+"""
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import sys
 from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given, strategies as st
@@ -29,7 +37,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from trio_websocket._protocol.assembler import Assembler
+from trio_websocket._protocol.assembler import Assembler, MessageTooBig
 from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.events import (
     CloseReceived,
@@ -47,7 +55,8 @@ from trio_websocket._protocol.frame_header import (
     mask_payload,
     parse_header,
 )
-from trio_websocket._protocol.lane import Lane
+from trio_websocket._protocol.lane import PYTHON_LANE, Lane, choose_lane
+from trio_websocket._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
 from trio_websocket._protocol.state import (
     MAY_SEND_CLOSE,
     MAY_SEND_MESSAGES,
@@ -56,56 +65,22 @@ from trio_websocket._protocol.state import (
 
 CLIENT, SERVER = ConnectionType
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
+KEY = b"\x9a\x00\xff\x42"
 
 RESERVED_CODE = "CLOSE with unknown reserved code"
 
 
-class PlainLane:
-    """A lane in Python: takes final data frames that are whole, or nothing at all."""
+def find_lanes() -> dict[str, Lane | None]:
+    """Find what an engine may take here; that C is missing shows in test_engine.py."""
+    lanes: dict[str, Lane | None] = {"off": None, "python": PYTHON_LANE}
+    with suppress(ImportError):
+        lanes["c"] = choose_lane("c")
+    return lanes
 
-    def __init__(self, *, takes_nothing: bool = False) -> None:
-        self._takes_nothing = takes_nothing
 
-    def decode(
-        self, data: bytes, start: int, is_client: bool, limit: int, max_size: int
-    ) -> tuple[list[str | bytes], int]:
-        messages: list[str | bytes] = []
-        while len(messages) < limit and not self._takes_nothing:
-            header = parse_header(data[start : start + 14])
-            if header is None or not header.fin or header.rsv:
-                break
-            end = start + header.size + header.payload_length
-            is_masked = header.masking_key is not None
-            minimal = build_header(
-                header.opcode, header.payload_length, masking_key=header.masking_key
-            )
-            if (
-                header.opcode not in {TEXT, BINARY}
-                or is_masked == is_client
-                or header.size != len(minimal)
-                or header.payload_length > max_size
-                or end > len(data)
-            ):
-                break
-            payload = data[start + header.size : end]
-            if header.masking_key is not None:
-                payload = mask_payload(payload, header.masking_key)
-            try:
-                messages.append(payload.decode() if header.opcode == TEXT else payload)
-            except UnicodeDecodeError:
-                break
-            start = end
-        return messages, start
-
-    def mask(self, target, source, start, stop, key):
-        key = key[start % 4:] + key[:start % 4]
-        target[: stop - start] = mask_payload(bytes(source[start:stop]), key)
-
-    def encode(self, message: str | bytes, masking_key: bytes | None) -> bytes:
-        opcode = TEXT if isinstance(message, str) else BINARY
-        payload = message.encode() if isinstance(message, str) else message
-        header = build_header(opcode, len(payload), masking_key=masking_key)
-        return header + mask_payload(payload, masking_key or bytes(4))
+LANES = find_lanes()
+ANY_LANE = st.sampled_from(list(LANES.values()))
+any_lane = pytest.mark.parametrize("lane", LANES.values(), ids=LANES)
 
 
 @dataclass(frozen=True)
@@ -143,7 +118,9 @@ class Outcome:
             case _:
                 self.results.append(event)
 
-    def finish(self) -> list[object]:
+    def finish(self, *, has_lane: bool) -> list[object]:
+        if self._pieces and not has_lane:  # a lane keeps some of it to itself
+            self.results.append(self._join())
         return self.results
 
     def _join(self) -> Unfinished:
@@ -165,32 +142,32 @@ def run(
     chunks: list[bytes],
     *,
     lane: Lane | None = None,
-    rooms: list[bool] | None = None,
+    rooms: Sequence[int] = (1,),
 ) -> list[object]:
     """Receive chunks; look for events without room first if ``rooms`` says so."""
-    engine = Engine(Connection(side), is_client=side is CLIENT, lane=lane)
+    engine = Engine(is_client=side is CLIENT, lane=lane)
     outcome = Outcome()
-    has_rooms = itertools.cycle(rooms or [True])
+    all_rooms = itertools.cycle(rooms)
     pause = Pause.DATA
     for chunk in chunks:
         engine.receive_data(chunk)
-        has_room = next(has_rooms)
+        room = next(all_rooms)
         while True:
-            event = engine.next_event(room=int(has_room), max_size=sys.maxsize)
+            event = engine.next_event(room=room, max_size=sys.maxsize)
             if event is Pause.ROOM:
-                assert not has_room
-                has_room = True
+                assert not room
+                room = 1
             elif isinstance(event, Pause):
                 pause = event
                 break
             else:
                 outcome.add(event)
-                has_room = next(has_rooms)
+                room = next(all_rooms)
     assert (pause is Pause.ENDED) == engine.is_over
     assert engine.is_over == (engine.state is not ConnectionState.OPEN)
     if engine.is_over:
         assert not engine.has_undecoded
-    return [*outcome.finish(), engine.state]
+    return [*outcome.finish(has_lane=lane is not None), engine.state]
 
 
 def judge_close(connection: Connection, code: int, reason: str) -> object:
@@ -240,6 +217,7 @@ CODES = st.sampled_from([1000, 1001, 1005, 1013, 1014, 1015, 2000, 3000]) | st.i
     0, 65535
 )
 REASONS = st.builds(bytes.__add__, CODES.map(lambda code: code.to_bytes(2)), TEXTS)
+SHORT_TEXTS = st.text(max_size=20).map(str.encode)
 ONE_IN_TEN = st.integers(0, 9).map(lambda number: number == 0)
 
 
@@ -259,15 +237,24 @@ def frames(draw: st.DrawFn, side: ConnectionType) -> bytes:
     if draw(ONE_IN_TEN):
         length = draw(st.integers(0, 200) | st.sampled_from([65535, 65536, 2**63]))
     header = build_header(opcode, length, fin=fin, rsv=rsv, masking_key=key)
+    if draw(ONE_IN_TEN):
+        flag = 0 if key is None else 0x80
+        header = bytes([header[0], flag | 127]) + length.to_bytes(8) + (key or b"")
     return header + (payload if key is None else mask_payload(payload, key))
 
 
 @st.composite
-def messages(draw: st.DrawFn, side: ConnectionType) -> bytes:
+def messages(
+    draw: st.DrawFn,
+    side: ConnectionType,
+    payloads: st.SearchStrategy[bytes] = SHORT_TEXTS,
+    *,
+    max_cuts: int = 3,
+) -> bytes:
     """Make a good message in one or more fragments, with pings between them."""
     opcode = draw(st.sampled_from([TEXT, BINARY]))
-    payload = draw(st.text(max_size=20)).encode()
-    cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=3)))
+    payload = draw(payloads)
+    cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=max_cuts)))
     bounds = [0, *cuts, len(payload)]
     stream = b""
     for index, (start, end) in enumerate(itertools.pairwise(bounds)):
@@ -294,7 +281,7 @@ def streams(side: ConnectionType) -> st.SearchStrategy[bytes]:
 SIDES = st.sampled_from(ConnectionType)
 CASES = SIDES.flatmap(lambda side: st.tuples(st.just(side), streams(side)))
 CUTS = st.lists(st.integers(0, 10_000), max_size=12)
-ROOMS = st.lists(st.booleans(), min_size=1, max_size=8)
+ROOMS = st.lists(st.integers(0, 3), min_size=1, max_size=8)
 
 
 def cut(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -306,47 +293,36 @@ def cut_all(stream: bytes) -> list[bytes]:
     return [stream[index : index + 1] for index in range(len(stream))]
 
 
+@any_lane
 @given(case=CASES, cuts=CUTS, rooms=ROOMS)
-@example((CLIENT, b"\x01\x01a\x80\x01b\x89\x00\x81\x02c"), [7], [False])
-@example((CLIENT, b"\x02\x01a\x83\x00"), [], [True])
-@example((CLIENT, b"\x88\x02\x03\xf6"), [], [False])
-@example((SERVER, b"\x88\x82abcd\x62\x94"), [], [False])
+@example((CLIENT, b"\x01\x01a\x80\x01b\x89\x00\x81\x02c"), [7], [0])
+@example((CLIENT, b"\x02\x01a\x83\x00"), [], [1])
+@example((CLIENT, b"\x88\x02\x03\xf6"), [], [0])
+@example((SERVER, b"\x88\x82abcd\x62\x94"), [], [0])
 def test_a_stream_comes_to_the_same_however_it_is_cut(
-    case: tuple[ConnectionType, bytes], cuts: list[int], rooms: list[bool]
+    lane: Lane | None,
+    case: tuple[ConnectionType, bytes],
+    cuts: list[int],
+    rooms: list[int],
 ) -> None:
     # S-5
     side, stream = case
-    expected = run(side, [stream])
-    assert run(side, cut(stream, cuts), rooms=rooms) == expected
-    assert run(side, cut_all(stream)) == expected
+    expected = run(side, [stream], lane=lane)
+    assert run(side, cut(stream, cuts), lane=lane, rooms=rooms) == expected
+    assert run(side, cut_all(stream), lane=lane) == expected
 
 
-@given(case=CASES, cuts=CUTS)
-@example((CLIENT, b"\x81\x01a\xc1\x01a"), [])
-@example((CLIENT, b"\x82\x01a\x81\x01\xff"), [])
-@example((CLIENT, b"\x81\x80abcd"), [])
-@example((SERVER, b"\x81\x81abcd\x00"), [])
-def test_a_lane_makes_no_difference(
-    case: tuple[ConnectionType, bytes], cuts: list[int]
-) -> None:
-    side, stream = case
-    expected = run(side, [stream])
-    for lane in (PlainLane(takes_nothing=True), PlainLane()):
-        assert run(side, [stream], lane=lane) == expected
-        assert run(side, cut(stream, cuts), lane=lane) == expected
-        assert run(side, cut_all(stream), lane=lane) == expected
-
-
+@any_lane
 @given(case=CASES, cuts=CUTS)
 @example((CLIENT, b"\x01\x00\x80\x01a\x02\x00\x80\x01a\x89\x00\x8a\x00\x88\x00"), [])
 @example((CLIENT, b"\x83\x00"), [])
 @example((CLIENT, b"\x88\x02\x03\xf6"), [])
 @example((CLIENT, b"\x88\x03\x03\xf6\xff"), [])
 def test_the_engine_says_what_wsproto_says_of_the_whole_stream(
-    case: tuple[ConnectionType, bytes], cuts: list[int]
+    lane: Lane | None, case: tuple[ConnectionType, bytes], cuts: list[int]
 ) -> None:
     side, stream = case
-    *outcome, _ = run(side, cut(stream, cuts))
+    *outcome, _ = run(side, cut(stream, cuts), lane=lane)
     results = [result for result in outcome if not isinstance(result, Unfinished)]
     expected = run_wsproto(side, stream)
     if expected and expected[-1] == RESERVED_CODE:
@@ -358,17 +334,386 @@ def test_the_engine_says_what_wsproto_says_of_the_whole_stream(
     assert results == expected
 
 
-@given(message=st.text() | st.binary(), key=st.binary(min_size=4, max_size=4))
-@pytest.mark.parametrize("lane", [None, PlainLane(takes_nothing=True), PlainLane()])
+# One stream, and several engines that receive it side by side.
+
+
+@dataclass(frozen=True)
+class Script:
+    """A stream, and how it is received.
+
+    Attributes:
+        side: The side that receives it.
+        stream: What the peer sends.
+        cuts: Where it is cut, in order.
+        rooms: For how many messages there is room, for each receive in turn.
+        spares: How many bytes more than there are could be received straight to their
+            place, for each receive in turn; None for one that is not to go there.
+        portions: How many messages the last engine asks for, in turn.
+        max_size: The largest message, in bytes.
+        is_patient: Whether a message over the limit is passed over.
+        close_at: The receive behind which we say goodbye.
+
+    """
+
+    side: ConnectionType
+    stream: bytes
+    cuts: Sequence[int] = ()
+    rooms: Sequence[int] = (1,)
+    spares: Sequence[int | None] = (None, 0)
+    portions: Sequence[int] = (1,)
+    max_size: int = sys.maxsize
+    is_patient: bool = True
+    close_at: int | None = None
+
+
+class Account(NamedTuple):
+    """What can be told of an engine that has nothing to report any more."""
+
+    reports: list[object]
+    pause: Pause
+    state: ConnectionState
+    is_over: bool
+    has_undecoded: bool
+
+
+class Witness:
+    """One engine, and what it reports with the pieces of messages joined."""
+
+    def __init__(
+        self, script: Script, lane: Lane | None, portions: Sequence[int] = ()
+    ) -> None:
+        self.engine = Engine(is_client=script.side is CLIENT, lane=lane)
+        self._script = script
+        self._portions = itertools.cycle(portions or [sys.maxsize])
+        self._assembler = Assembler(script.max_size)
+        self._is_skipping = False
+        self._room = 0
+        self._reports: list[object] = []
+
+    def measure_vacancy(self, size: int) -> int | None:
+        vacancy = self.engine.vacancy(size)
+        if vacancy is None:
+            return None
+        with vacancy:
+            return len(vacancy)
+
+    def receive(self, chunk: bytes, size: int) -> None:
+        """Take bytes to their place if so many may go there, else as ever."""
+        vacancy = self.engine.vacancy(size) if size else None
+        if vacancy is None:
+            self.engine.receive_data(chunk)
+            return
+        with vacancy:
+            vacancy[: len(chunk)] = chunk
+        self.engine.fill_vacancy(len(chunk))
+
+    def listen(self, room: int) -> Account:
+        """Take all that there is room for."""
+        self._room = room
+        self._reports = []
+        while not isinstance(event := self._ask(), Pause):
+            self._report(event)
+        engine = self.engine
+        return Account(
+            self._reports, event, engine.state, engine.is_over, engine.has_undecoded
+        )
+
+    def _ask(self) -> Event | Pause:
+        room = min(self._room, next(self._portions)) if self._room else 0
+        return self.engine.next_event(room=room, max_size=self._script.max_size)
+
+    def _report(self, event: Event) -> None:
+        match event:
+            case MessagesReceived(messages=messages, size=size):
+                assert 0 < len(messages) <= max(self._room, 1)
+                assert size == sum(map(self._measure_frame, messages))
+                for message in messages:
+                    self._deliver(message)
+            case Piece() if self._is_skipping:
+                self._is_skipping = not event.is_last
+            case Piece():
+                self._add(event)
+            case _:
+                self._reports.append(event)
+
+    def _measure_frame(self, message: str | bytes) -> int:
+        size = len(message.encode() if isinstance(message, str) else message)
+        assert size <= self._script.max_size
+        key = None if self.engine.is_client else KEY
+        return size + len(build_header(BINARY, size, masking_key=key))
+
+    def _add(self, piece: Piece) -> None:
+        try:
+            message = self._assembler.add(piece)
+        except MessageTooBig as error:
+            self._reports.append(error.problem)
+            self._assembler = Assembler(self._script.max_size)
+            self._is_skipping = not piece.is_last
+            if not self._script.is_patient:
+                self.engine.refuse()
+        else:
+            if message is not None:
+                self._deliver(message)
+
+    def _deliver(self, message: str | bytes) -> None:
+        assert type(message) in {str, bytes}
+        self._reports.append(message)
+        self._room = max(self._room - 1, 0)
+
+
+class Hearing:
+    """Engines that take each lane, and one more that asks for less at once."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._witnesses = [Witness(script, lane) for lane in LANES.values()]
+        *_, fastest = LANES.values()
+        self._witnesses.append(Witness(script, fastest, script.portions))
+        self._spares = itertools.cycle(script.spares)
+        self._rooms = itertools.cycle(script.rooms)
+
+    def run(self) -> None:
+        """Have all of the stream received, and the end of it."""
+        position = 0
+        for count in itertools.count():
+            if position == len(self._script.stream):
+                break
+            position += self._receive(self._cut(position))
+            self._compare(next(self._rooms))
+            if count == self._script.close_at:
+                self._close()
+        while self._compare(300).pause is Pause.ROOM:
+            pass
+        for witness in self._witnesses:
+            witness.engine.receive_eof()
+            assert witness.measure_vacancy(10) is None
+        self._compare(1)
+
+    def _cut(self, position: int) -> bytes:
+        cuts = self._script.cuts
+        index = bisect.bisect_right(cuts, position)
+        end = cuts[index] if index < len(cuts) else None
+        return self._script.stream[position:end]
+
+    def _receive(self, chunk: bytes) -> int:
+        """Have a chunk received, or as much of it as the vacancy can take."""
+        spare = next(self._spares)
+        size = 0 if spare is None else len(chunk) + spare
+        if size:
+            _, *vacancies = (each.measure_vacancy(size) for each in self._witnesses)
+            [vacancy] = set(vacancies)
+            assert vacancy != 0
+            chunk = chunk[:vacancy]
+        for witness in self._witnesses:
+            witness.receive(chunk, size)
+        [_] = {each.engine.is_before_close for each in self._witnesses}
+        return len(chunk)
+
+    def _compare(self, room: int) -> Account:
+        expected, *accounts = (each.listen(room) for each in self._witnesses)
+        for account in accounts:
+            assert account == expected
+        return expected
+
+    def _close(self) -> None:
+        for witness in self._witnesses:
+            if witness.engine.state in MAY_SEND_CLOSE:
+                witness.engine.send_close(1000, "")
+
+
+UNITS = [b"a", b"\x00", *(char.encode() for char in "é€😀")]
+FAULTS = [b"\xff", b"\x80", b"\xc3(", b"\xed\xa0\x80", b"\xf0\x9f", b"\xf4\x90"]
+EDGES = [124, 125, 126, 127, 65535, 65536, SLICE_SIZE, SLICE_SIZE + 1]
+ANYWHERE = st.integers(0, 300_000)
+LARGE = st.integers(130 * 1024, 300 * 1024)
+KEYS = st.just(KEY) | st.binary(min_size=4, max_size=4)
+
+
+def repeat(unit: bytes, length: int) -> bytes:
+    return (unit * (length // len(unit))).ljust(length, b"a")
+
+
+BLOCKS = st.builds(repeat, st.sampled_from(UNITS), st.sampled_from(EDGES) | LARGE)
+
+
+@st.composite
+def faulty_blocks(draw: st.DrawFn) -> bytes:
+    """Make text with a fault in it, more often where it begins or ends."""
+    payload = draw(BLOCKS)
+    at = draw(st.sampled_from([0, 1, -1, -3]) | ANYWHERE) % len(payload)
+    fault = draw(st.sampled_from(FAULTS))
+    return (payload[:at] + fault + payload[at + len(fault) :])[: len(payload)]
+
+
+def make_good_parts(side: ConnectionType) -> st.SearchStrategy[bytes]:
+    plain = messages(side, max_cuts=0)
+    runs = st.builds(bytes.__mul__, plain, st.sampled_from([2, 5, 10, 20, 50, 300]))
+    blocks = messages(side, BLOCKS, max_cuts=0)
+    torn = messages(side, BLOCKS, max_cuts=2)
+    return st.one_of(plain, messages(side), runs, runs, blocks, blocks, torn)
+
+
+def make_bad_parts(side: ConnectionType) -> st.SearchStrategy[bytes]:
+    faulty = messages(side, faulty_blocks(), max_cuts=0)
+    torn = messages(side, faulty_blocks(), max_cuts=2)
+    return st.one_of(frames(side), frames(side), faulty, faulty, torn, st.binary())
+
+
+GOOD_PARTS = {side: make_good_parts(side) for side in ConnectionType}
+BAD_PARTS = {side: make_bad_parts(side) for side in ConnectionType}
+MAX_SIZES = st.sampled_from([sys.maxsize] * 4 + [0, 1, 5, 125, 126, 65535, 200_000])
+ROOM = st.sampled_from([0, 1, 300]) | st.integers(0, 300)
+SPARES = st.sampled_from([None, 0, 0, 1, 200_000])
+NEAR = st.integers(-3, 30)  # bytes from where a frame begins
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> Script:
+    """Make a stream that may end badly, cut anywhere and near the ends of its parts."""
+    side = draw(SIDES)
+    parts = draw(st.lists(GOOD_PARTS[side], max_size=5))
+    parts += draw(st.lists(BAD_PARTS[side], max_size=3))
+    size = sum(map(len, parts))
+    starts = st.sampled_from([0, *itertools.accumulate(map(len, parts))])
+    if draw(ONE_IN_TEN):
+        cuts = set(range(0, size, draw(st.integers(1, 20)) * (1 + size // 200)))
+    else:
+        places = draw(st.lists(st.tuples(starts, NEAR | ANYWHERE), max_size=12))
+        cuts = {(start + offset) % (size + 1) for start, offset in places}
+    return Script(
+        side,
+        b"".join(parts),
+        sorted(cuts),
+        rooms=draw(st.lists(ROOM, min_size=1, max_size=8)),
+        spares=draw(st.lists(SPARES, min_size=1, max_size=4)),
+        portions=draw(st.lists(st.integers(1, 20), min_size=1, max_size=4)),
+        max_size=draw(MAX_SIZES),
+        is_patient=draw(st.booleans()),
+        close_at=draw(st.none() | st.integers(0, 5)),
+    )
+
+
+@pytest.mark.timeout(900)  # a profile may ask for many thousand examples
+@given(script=scripts())
+@example(Script(CLIENT, b"\x81\x01a\xc1\x01a"))
+@example(Script(CLIENT, b"\x82\x01a\x81\x01\xff"))
+@example(Script(CLIENT, b"\x81\x80abcd"))
+@example(Script(SERVER, b"\x81\x81abcd\x00"))
+@example(Script(SERVER, b"\x82\xfe\x00\x7dabcd", [1, 2, 3, 4, 5]))
+@example(Script(CLIENT, b"\x82\x7e\x01\x00" + bytes(256), [2], rooms=[1, 0]))
+@example(Script(CLIENT, b"\x81\x7e\x01\x00" + b"\xff" * 256, [20], spares=[0]))
+@example(Script(CLIENT, b"\x82\x05abcde", [4], max_size=4, is_patient=False))
+def test_no_lane_makes_a_difference(script: Script) -> None:
+    Hearing(script).run()
+
+
+# Frames that leave.
+
+
+MESSAGES = st.text() | st.binary() | BLOCKS | BLOCKS.map(bytes.decode)
+UNSENDABLE: list[object] = ["a\ud800", bytearray(b"a"), None, 1]
+
+
+class Sent(NamedTuple):
+    """A frame that has left."""
+
+    opcode: int
+    payload: bytes
+    is_masked: bool
+
+
+def flatten(frame: bytes | SlicedFrame) -> bytes:
+    """Write a frame as it would stand on the wire."""
+    if isinstance(frame, bytes):
+        return frame
+    scratch, stream = bytearray(SLICE_SIZE), b""
+    while len(stream) < len(frame):
+        stream += frame.cut(len(stream), scratch)
+    return stream
+
+
+def read_frames(stream: bytes) -> list[Sent]:
+    """Undo the mask of frames, each final and with the shortest of headers."""
+    frames: list[Sent] = []
+    while stream:
+        header = parse_header(stream)
+        assert header is not None
+        key, length = header.masking_key, header.payload_length
+        shortest = build_header(header.opcode, length, masking_key=key)
+        assert stream.startswith(shortest)
+        end = header.size + length
+        assert len(stream) >= end
+        payload = mask_payload(stream[header.size : end], key or bytes(4))
+        frames.append(Sent(header.opcode, payload, key is not None))
+        stream = stream[end:]
+    return frames
+
+
+def frame_of(side: ConnectionType, message: str | bytes) -> Sent:
+    is_masked = side is CLIENT
+    if isinstance(message, str):
+        return Sent(TEXT, message.encode(), is_masked)
+    return Sent(BINARY, message, is_masked)
+
+
+def send(engine: Engine, message: str | bytes, key: bytes) -> bytes:
+    return flatten(engine.send_message(message, key if engine.is_client else None))
+
+
+@given(side=SIDES, message=MESSAGES, key=KEYS, cuts=CUTS)
 def test_what_one_lane_encodes_every_other_decodes(
-    lane: Lane | None, message: str | bytes, key: bytes
+    side: ConnectionType, message: str | bytes, key: bytes, cuts: list[int]
 ) -> None:
-    client = Engine(Connection(CLIENT), is_client=True, lane=lane)
-    server = Engine(Connection(SERVER), is_client=False, lane=lane)
-    expected = [message, ConnectionState.OPEN]
-    for other in (None, PlainLane()):
-        assert run(SERVER, [client.send_message(message, key)], lane=other) == expected
-        assert run(CLIENT, [server.send_message(message)], lane=other) == expected
+    other = SERVER if side is CLIENT else CLIENT
+    engines = [Engine(is_client=side is CLIENT, lane=lane) for lane in LANES.values()]
+    by_wsproto, *by_lanes = (send(engine, message, key) for engine in engines)
+    assert read_frames(by_wsproto) == [frame_of(side, message)]
+    assert {*by_lanes} == {by_lanes[0]}
+    for stream in (by_wsproto, by_lanes[0]):
+        assert read_frames(stream) == [frame_of(side, message)]
+        for lane in LANES.values():
+            outcome = run(other, cut(stream, cuts), lane=lane)
+            assert outcome == [message, ConnectionState.OPEN]
+
+
+@given(
+    side=SIDES,
+    messages=st.lists(MESSAGES | st.sampled_from(UNSENDABLE), min_size=1, max_size=8),
+    keys=st.binary(min_size=32, max_size=32),
+    max_size=st.integers(0, 200) | ANYWHERE,
+)
+def test_every_lane_builds_the_same_batches(
+    side: ConnectionType, messages: list[object], keys: bytes, max_size: int
+) -> None:
+    engines = [Engine(is_client=side is CLIENT, lane=lane) for lane in LANES.values()]
+    for start in range(len(messages)):
+        own_keys = keys[4 * start :] if side is CLIENT else None
+        (by_wsproto, _), *by_lanes = (
+            engine.send_batch(messages, start, own_keys, max_size) for engine in engines
+        )
+        stream, stop = by_lanes[0]
+        assert {*by_lanes} == {(stream, stop)}
+        assert len(stream) <= max_size
+        sent = [each for each in messages[start:stop] if isinstance(each, str | bytes)]
+        assert len(sent) == stop - start
+        assert read_frames(stream) == [frame_of(side, message) for message in sent]
+        if stop < len(messages):
+            assert measure_frame(side, messages[stop]) > max_size - len(stream)
+        # wsproto makes one at a time, and its header may be one too many.
+        if stream:
+            assert read_frames(by_wsproto) == read_frames(stream)[:1]
+
+
+def measure_frame(side: ConnectionType, message: object) -> float:
+    """Tell how long a frame would be; without end if it cannot be sent."""
+    if not isinstance(message, str | bytes):
+        return math.inf
+    try:
+        size = len(message.encode() if isinstance(message, str) else message)
+    except UnicodeEncodeError:
+        return math.inf
+    key = KEY if side is CLIENT else None
+    return size + len(build_header(BINARY, size, masking_key=key))
 
 
 # Two engines and the wires between them.
@@ -377,8 +722,8 @@ def test_what_one_lane_encodes_every_other_decodes(
 class End:
     """One engine, what it has sent and received, and what is on the wire to it."""
 
-    def __init__(self, side: ConnectionType) -> None:
-        self.engine = Engine(Connection(side), is_client=side is CLIENT)
+    def __init__(self, side: ConnectionType, lane: Lane | None) -> None:
+        self.engine = Engine(is_client=side is CLIENT, lane=lane)
         self.assembler = Assembler(math.inf)
         self.wire = bytearray()
         self.sent: list[object] = []
@@ -386,27 +731,40 @@ class End:
         self.unanswered: deque[bytes] = deque()
         self.pause = Pause.DATA
 
-    def receive(self, size: int, *, has_room: bool) -> None:
-        """Take bytes off the wire, and all events that there are."""
+    def receive(self, size: int, *, room: int) -> None:
+        """Take bytes off the wire, and all events that there is room for."""
         if self.pause is not Pause.ROOM:
-            self.engine.receive_data(self.wire[:size])
-            del self.wire[:size]
+            self._take(size)
+        goal = len(self.received) + room
         while True:
-            event = self.engine.next_event(room=int(has_room), max_size=sys.maxsize)
+            room = max(goal - len(self.received), 0)
+            event = self.engine.next_event(room=room, max_size=sys.maxsize)
             match event:
                 case Pause():
-                    assert event is not Pause.ROOM or not has_room
+                    assert event is not Pause.ROOM or not room
                     self.pause = event
                     return
+                case MessagesReceived(messages=messages):
+                    self.received += messages
                 case Piece():
                     message = self.assembler.add(event)
-                    if message is not None:
-                        self.received.append(message)
+                    self.received += [] if message is None else [message]
                 case PingReceived(payload=payload):
                     self.unanswered.append(payload)
                     self.received.append(event)
                 case _:
                     self.received.append(event)
+
+    def _take(self, size: int) -> None:
+        vacancy = self.engine.vacancy(size)
+        if vacancy is None:
+            self.engine.receive_data(self.wire[:size])
+        else:
+            with vacancy:
+                size = min(len(vacancy), len(self.wire))
+                vacancy[:size] = self.wire[:size]
+            self.engine.fill_vacancy(size)
+        del self.wire[:size]
 
 
 class Talk(RuleBasedStateMachine):
@@ -414,33 +772,43 @@ class Talk(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ends = {side: End(side) for side in ConnectionType}
+        self.ends: dict[ConnectionType, End] = {}
 
     @property
     def states(self) -> set[ConnectionState]:
         return {end.engine.state for end in self.ends.values()}
 
-    def send(self, side: ConnectionType, frame: bytes, event: object) -> None:
-        self.ends[side].sent.append(event)
-        self.ends[SERVER if side is CLIENT else CLIENT].wire += frame
+    def send(self, side: ConnectionType, stream: bytes, *events: object) -> None:
+        self.ends[side].sent += events
+        self.ends[SERVER if side is CLIENT else CLIENT].wire += stream
 
     def may_send(self, side: ConnectionType) -> bool:
         return self.ends[side].engine.state in MAY_SEND_MESSAGES
 
-    @initialize()
-    def greet(self) -> None:
+    @initialize(lanes=st.tuples(ANY_LANE, ANY_LANE))
+    def greet(self, lanes: tuple[Lane | None, Lane | None]) -> None:
+        for side, lane in zip(ConnectionType, lanes, strict=True):
+            self.ends[side] = End(side, lane)
         for side in ConnectionType:
             self.send_ping(side, b"hello")
             self.send_message(side, "hello")
         for side in ConnectionType:
-            self.deliver(side, size=12, has_room=True)
-            self.deliver(side, size=10_000, has_room=True)
+            self.deliver(side, size=12, room=1)
+            self.deliver(side, size=10_000, room=1)
             self.answer_ping(side)
 
-    @rule(side=SIDES, message=st.text(max_size=300) | st.binary(max_size=300))
+    @rule(side=SIDES, message=MESSAGES)
     def send_message(self, side: ConnectionType, message: str | bytes) -> None:
         if self.may_send(side):
-            self.send(side, self.ends[side].engine.send_message(message), message)
+            self.send(side, send(self.ends[side].engine, message, KEY), message)
+
+    @rule(side=SIDES, messages=st.lists(st.text() | st.binary(), min_size=1))
+    def send_batch(self, side: ConnectionType, messages: list[str | bytes]) -> None:
+        if self.may_send(side):
+            engine = self.ends[side].engine
+            keys = KEY * len(messages) if engine.is_client else None
+            frames, stop = engine.send_batch(messages, 0, keys, 1000)
+            self.send(side, frames, *messages[:stop])
 
     @rule(side=SIDES, payload=st.binary(max_size=125))
     def send_ping(self, side: ConnectionType, payload: bytes) -> None:
@@ -466,9 +834,9 @@ class Talk(RuleBasedStateMachine):
         if end.engine.state in MAY_SEND_CLOSE:
             self.send(side, end.engine.send_close(*close), CloseReceived(*close))
 
-    @rule(side=SIDES, size=st.integers(1, 20) | st.just(10_000), has_room=st.booleans())
-    def deliver(self, side: ConnectionType, *, size: int, has_room: bool) -> None:
-        self.ends[side].receive(size, has_room=has_room)
+    @rule(side=SIDES, size=st.integers(1, 20) | ANYWHERE, room=st.integers(0, 3))
+    def deliver(self, side: ConnectionType, *, size: int, room: int) -> None:
+        self.ends[side].receive(size, room=room)
 
     @invariant()
     def what_is_received_is_what_was_sent(self) -> None:
@@ -494,7 +862,7 @@ class Talk(RuleBasedStateMachine):
             for side, end in self.ends.items():
                 self.close(side, (1001, ""))
                 while end.wire or end.pause is Pause.ROOM:
-                    end.receive(10_000, has_room=True)
+                    end.receive(1_000_000, room=300)
         client, server = self.ends[CLIENT], self.ends[SERVER]
         assert client.received == server.sent
         assert server.received == client.sent

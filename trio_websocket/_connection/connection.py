@@ -181,7 +181,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         if turns.free and len(messages) > self._spare:
             turns.free -= 1
             return messages.popleft()  # noqa: ASYNC910  # see turns
-        await turns.begin()
+        if turns.free:
+            turns.free -= 1
+        else:
+            await turns.begin()
         inbox = self._inbox
         try:
             message = inbox.take()
@@ -306,6 +309,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
                     await trio.lowlevel.checkpoint()
                 is_first = False
                 start = await self._send_batch(batch, start)
+        if is_first:
+            await self._turns.begin()
         source.check()
 
     @trio.lowlevel.enable_ki_protection

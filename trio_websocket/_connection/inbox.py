@@ -91,17 +91,18 @@ class Inbox:
         taken_size: How many bytes the last call that took messages has to answer for:
             those it took, and those that were decoded for it in advance.
         is_closed: Whether no message will come any more.
+        handed_over: How many tasks were given a message and have not run yet.
 
     """
 
     __slots__ = (
         "_fresh_size",
-        "_handed_over",
         "_on_taken",
         "_on_unwanted",
         "_refill",
         "_size",
         "_tickets",
+        "handed_over",
         "is_closed",
         "messages",
         "spare",
@@ -123,7 +124,7 @@ class Inbox:
         self._refill = refill
         self._on_taken = on_taken
         self._tickets: list[_Ticket] = []  # an empty deque has 600 bytes
-        self._handed_over = 0
+        self.handed_over: int = 0
         self._fresh_size = 0  # on the wire, of what was decoded for the task that asks
         self._on_unwanted: list[Callable[[], None]] = []
 
@@ -134,7 +135,7 @@ class Inbox:
             return 1
         if self.is_closed or self._on_unwanted:
             return BATCH_SIZE
-        free = self._size - len(self.messages) - self._handed_over
+        free = self._size - len(self.messages) - self.handed_over
         return int(min(max(free, 0), BATCH_SIZE))
 
     @property
@@ -150,12 +151,12 @@ class Inbox:
     @property
     def has_handed_over(self) -> bool:
         """Whether a task that was given a message has not run yet."""
-        return self._handed_over > 0
+        return self.handed_over > 0
 
     @property
     def is_unread(self) -> bool:
         """Whether a message is here that no task has taken, or not yet run with."""
-        return bool(self.messages) or self._handed_over > 0
+        return bool(self.messages) or self.handed_over > 0
 
     @property
     def is_unwanted(self) -> bool:
@@ -181,7 +182,7 @@ class Inbox:
             (message,) = messages
             ticket = self._tickets.pop(0)
             ticket.message = message
-            self._handed_over += 1
+            self.handed_over += 1
             trio.lowlevel.reschedule(ticket.task)
         elif self._on_unwanted:
             self.turn_away()
@@ -226,7 +227,7 @@ class Inbox:
         await trio.lowlevel.wait_task_rescheduled(ticket.give_up)
         if ticket.message is None:
             raise InboxClosed
-        self._handed_over -= 1
+        self.handed_over -= 1
         self._on_taken()
         self.taken_size = _measure(ticket.message)
         return ticket.message
@@ -267,9 +268,9 @@ class Inbox:
 
     async def let_others_run(self) -> None:
         """Give up a turn with a message just taken, which keeps its place meanwhile."""
-        self._handed_over += 1
+        self.handed_over += 1
         await trio.lowlevel.cancel_shielded_checkpoint()
-        self._handed_over -= 1
+        self.handed_over -= 1
         self._on_taken()
 
     def close(self, *, discard: bool) -> None:

@@ -46,12 +46,12 @@ from .._protocol.assembler import Assembler, MessageTooBig
 from .._protocol.engine import Engine
 from .._protocol.events import (
     CloseReceived,
-    Event,
     MessagesReceived,
     Pause,
     Piece,
     PingReceived,
     PongReceived,
+    RareEvent,
     ViolationFound,
 )
 from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
@@ -168,7 +168,7 @@ class Reader:
                 await trio.lowlevel.checkpoint()
             elif pause is Pause.ROOM:
                 await self._park()
-            elif self._is_ours_to_end():
+            elif pause is Pause.ENDED and self._is_ours_to_end():
                 await self._outbox.flush()
                 return
             else:
@@ -199,6 +199,8 @@ class Reader:
         pause: Pause | None = Pause.DATA
         if self._engine.has_undecoded or self._violation or self._too_big:
             pause = self._pump(limit, is_more=is_more)
+        elif not self._is_flowing:
+            return
         for _ in range(_RECEIVES_PER_CALL):
             if pause is not Pause.DATA or is_more or not self._receive_for_caller():
                 return
@@ -291,15 +293,26 @@ class Reader:
             is_more: Whether that task has some already.
 
         """
+        inbox, engine = self._inbox, self._engine
         for _ in range(_EVENTS_PER_TURN):
-            pause = self._look_for_stop(is_asked=asked > 0, is_more=is_more)
-            if pause is not None:
-                return pause
-            room = asked or self._inbox.room or (BATCH_SIZE * self._is_finishing)
-            event = self._engine.next_event(room=room, max_size=self._max_plain_size)
-            if isinstance(event, Pause):
+            if (  # the quick answer of "no" to whether there is a reason to stop
+                inbox.messages
+                or inbox.handed_over
+                or self._violation is not None
+                or self._too_big is not None
+                or is_more
+            ):
+                pause = self._look_for_stop(is_asked=asked > 0, is_more=is_more)
+                if pause is not None:
+                    return pause
+            room = asked or inbox.room or (BATCH_SIZE * self._is_finishing)
+            event = engine.next_event(room=room, max_size=self._max_plain_size)
+            if isinstance(event, MessagesReceived):
+                inbox.put(event.messages, event.size)
+            elif isinstance(event, Pause):
                 return event
-            self._handle(event)
+            else:
+                self._handle(event)
         return None
 
     def _look_for_stop(self, *, is_asked: bool, is_more: bool) -> Pause | None:
@@ -350,10 +363,8 @@ class Reader:
             self._engine.refuse()
             self._closing.fail(ViolationFound(code, problem))
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: RareEvent) -> None:
         match event:
-            case MessagesReceived(messages=messages, size=size):
-                self._inbox.put(messages, size)
             case Piece():
                 self._add(event)
             case PingReceived(payload=payload):

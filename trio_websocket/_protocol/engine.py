@@ -182,8 +182,10 @@ class Engine:
     def receive_data(self, data: bytes | bytearray) -> None:
         """Take bytes that were received; ``next_event`` tells what they mean."""
         if not self.is_over:
-            self._let_go()
-            self._data += data  # no copy if nothing is left of what came before
+            rest = self._data[self._start :]
+            # No copy if nothing is left of what came before.
+            self._data = rest + data if rest else bytes(data)
+            self._start = 0
 
     def vacancy(self, size: int) -> memoryview | None:
         """Return where bytes may be received straight to, if a large frame arrives.
@@ -237,43 +239,45 @@ class Engine:
                 return self._events.pop(0)
             if self.is_over:
                 return Pause.ENDED
-            result = self._advance(room, max_size)
+            result: Event | Pause | None
+            if self._collector is not None:
+                result = self._collect(self._collector)
+            elif self._frame is not None:
+                result = self._feed_frame(self._frame, 0)
+            elif self._head:
+                result = self._begin_frame()
+            else:
+                result = self._begin(room, max_size)
             if result is not None:
                 return result
 
-    def _advance(self, room: int, max_size: int) -> Event | Pause | None:
-        """Use some of what was received; None if that may have made events."""
-        if self._collector is not None:
-            return self._collect(self._collector)
-        if self._frame is not None:
-            return self._feed_frame(self._frame, 0)
-        if not self._head:
-            if len(self._data) - self._start < 2:
-                return self._ask_for_data()
-            if self._is_before_message():
-                if not room:
-                    return Pause.ROOM
-                if self._lane is not None and self._looks_plain():
-                    return self._take_lane(self._lane, room, max_size)
+    def _begin(self, room: int, max_size: int) -> Event | Pause | None:
+        """Take what begins here, at a boundary; None if that may have made events."""
+        data, start = self._data, self._start
+        if len(data) - start < 2:
+            return self._ask_for_data()
+        first = data[start]
+        if self._message_kind is None and first & 0x0F < _FIRST_CONTROL_OPCODE:
+            if not room:
+                return Pause.ROOM
+            is_masked = data[start + 1] >= _MASKED
+            lane = self._lane
+            if lane is not None and first in _PLAIN and is_masked != self.is_client:
+                messages, end = lane.decode(data, start, self.is_client, room, max_size)
+                if not messages:
+                    return self._begin_plain(lane, max_size)
+                if end < len(data):
+                    self._start = end
+                else:
+                    self._data, self._start = b"", 0
+                return MessagesReceived(messages, end - start)
         return self._begin_frame()
-
-    def _is_before_message(self) -> bool:
-        opcode = self._data[self._start] & 0x0F
-        return self._message_kind is None and opcode < _FIRST_CONTROL_OPCODE
 
     # The lane.
 
-    def _looks_plain(self) -> bool:
-        """Whether the first two bytes of a frame say that the lane may take it."""
-        is_masked = self._data[self._start + 1] >= _MASKED
-        return self._data[self._start] in _PLAIN and is_masked != self.is_client
-
-    def _take_lane(self, lane: Lane, room: int, max_size: int) -> Event | Pause | None:
+    def _begin_plain(self, lane: Lane, max_size: int) -> Pause | None:
+        """Collect a frame that looks plain if it is, but for what is missing of it."""
         start = self._start
-        messages, end = lane.decode(self._data, start, self.is_client, room, max_size)
-        if messages:
-            self._start = end
-            return MessagesReceived(messages, end - start)
         frame = parse_header(self._data[start : start + MAX_HEADER_SIZE])
         if (
             frame is None  # wsproto may judge what is here of it

@@ -92,11 +92,5 @@ class ViolationFound:
     problem: str
 
 
-Event = (
-    Piece
-    | MessagesReceived
-    | PingReceived
-    | PongReceived
-    | CloseReceived
-    | ViolationFound
-)
+RareEvent = Piece | PingReceived | PongReceived | CloseReceived | ViolationFound
+Event = MessagesReceived | RareEvent

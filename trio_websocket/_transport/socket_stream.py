@@ -108,7 +108,10 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
         """
         # Not a coroutine of ours: an idle connection would keep it.
-        return trio.lowlevel.wait_readable(self._fileno())  # noqa: ASYNC105
+        number = self.socket.fileno()
+        if number < 0:
+            raise trio.ClosedResourceError
+        return trio.lowlevel.wait_readable(number)  # noqa: ASYNC105
 
     def _explain(self) -> trio.BrokenResourceError | trio.ClosedResourceError:
         """Say in Trio's words why the system refused."""

@@ -921,6 +921,9 @@ class CountedBytes(bytes):
         # Bytes behind none at all are not copied: those stay what they are.
         return self if other == b"" and isinstance(other, bytes) else NotImplemented
 
+    def __bytes__(self) -> bytes:
+        return self  # as it is for bytes that are no more than that
+
     def _own(self, part: bytes) -> CountedBytes:
         own = CountedBytes(part)
         own.copied = self.copied

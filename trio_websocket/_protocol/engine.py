@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from itertools import islice
 
 import wsproto.events
 from wsproto.connection import (
@@ -97,6 +97,7 @@ _CLOSE = int(Opcode.CLOSE)
 _PLAIN = (0x80 | Opcode.TEXT, 0x80 | Opcode.BINARY)  # final, no reserved bit
 _MASKED = 0x80
 _FIRST_CONTROL_OPCODE = 8
+_MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
 _CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
 
 
@@ -490,11 +491,19 @@ class Engine:
         assert self.state in MAY_SEND_MESSAGES
         if self._lane is not None and (masking_keys is not None or not self.is_client):
             return self._lane.encode_batch(messages, start, masking_keys, max_size)
-        message = messages[start]
-        if isinstance(message, str | bytes) and len(message) <= max_size:
-            with suppress(UnicodeEncodeError):
-                return self._send_by_wsproto(message), start + 1
-        return b"", start
+        frames: list[bytes] = []
+        for message in islice(messages, start, None):
+            if not isinstance(message, str | bytes):
+                break
+            widest = 1 if isinstance(message, bytes) else _MAX_BYTES_PER_CHARACTER
+            max_size -= MAX_HEADER_SIZE + len(message) * widest
+            if max_size < 0:
+                break
+            try:
+                frames.append(self._send_by_wsproto(message))
+            except UnicodeEncodeError:
+                break
+        return b"".join(frames), start + len(frames)
 
     def _send_by_wsproto(self, message: str | bytes) -> bytes:
         if isinstance(message, str):

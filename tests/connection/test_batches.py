@@ -13,7 +13,11 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from trio_websocket._options import ConnectionOptions
 from trio_websocket._protocol.chosen_lane import LANE
-from trio_websocket._protocol.frame_header import Opcode, build_header
+from trio_websocket._protocol.frame_header import (
+    MAX_HEADER_SIZE,
+    Opcode,
+    build_header,
+)
 from trio_websocket._protocol.state import ConnectionState
 from trio_websocket.testing import FaultyStream
 
@@ -500,11 +504,10 @@ async def test_messages_leave_in_few_writes_of_at_most_128_kib(size: int) -> Non
     async with open_rig(streams) as rig:
         await rig.connection.send_messages([bytes(size)] * 1000)
     sizes = streams[0].sizes
-    if LANE is None:
-        assert len(sizes) == 1000
-    else:
-        per_write = min(256, 131_072 // (size + len(build_header(2, size)) + 4))
-        assert len(sizes) == math.ceil(1000 / per_write)
+    # Frames of wsproto are not measured before they are built: the widest is assumed.
+    head_size = MAX_HEADER_SIZE if LANE is None else len(build_header(2, size)) + 4
+    per_write = min(256, 131_072 // (size + head_size))
+    assert len(sizes) == math.ceil(1000 / per_write)
     assert max(sizes) <= 131_072
 
 

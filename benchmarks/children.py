@@ -19,8 +19,6 @@ from roster import Peer
 from rows import Row
 
 HERE = Path(__file__).resolve().parent
-# The counterpart is the faster end, and takes the CPU that has the interrupts.
-_MEASURED, _COUNTERPART = 1, 0
 
 
 # So many are opened in a second at least, even by a slow library on a busy machine.
@@ -86,11 +84,19 @@ class Child:
 
 
 def find_cpus() -> Sequence[int]:
-    """Find two CPUs to use; the same one twice, or none, where there are no more."""
+    """Find the CPUs to use: two, or one, or none where processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return ()
     cpus = sorted(os.sched_getaffinity(0))
-    return (cpus[0], cpus[-1])
+    return cpus if len(cpus) == 1 else (cpus[0], cpus[-1])
+
+
+def find_placements() -> Sequence[str]:
+    """Find the placements that this machine allows."""
+    cpus = find_cpus()
+    if not cpus:
+        return ("two-cores",)  # wherever the system puts them
+    return ("two-cores", "one-core") if len(cpus) > 1 else ("one-core",)
 
 
 def make_assignment(
@@ -111,8 +117,8 @@ def make_assignment(
         style=peer.style if peer.family == "peer" else row.style or peer.style,
         lane=peer.lane,
         loop=peer.loop,
-        cpu=cpus[_MEASURED] if cpus else None,
-        is_patient=placement == "one-core" or len(set(cpus)) < 2,
+        cpu=cpus[-1] if cpus else None,
+        is_patient=placement == "one-core",
         has_bystander=row.has_bystander,
         warm_up=seconds / 4,
         seconds=seconds,
@@ -176,9 +182,10 @@ def make_counterpart_command(
 ) -> Sequence[str]:
     """Say how the other end is run: the same assignment on another CPU."""
     cpus = find_cpus()
-    own = _COUNTERPART if placement == "two-cores" else _MEASURED
     words = json.loads(task.encode())
-    words["cpu"] = cpus[own] if cpus else None
+    if cpus and placement == "two-cores":
+        # The first CPU has most interrupts, so the faster end takes it.
+        words["cpu"] = cpus[0]
     program = str(HERE / "counterpart.py")
     return [str(settings.python), program, json.dumps(words)]
 

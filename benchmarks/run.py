@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 import trustme
-from children import HERE, Settings
+from children import HERE, Settings, find_placements
 from conductor import Conductor, Selection
 from machine import describe_machine
 from results import Results, load_results
@@ -135,9 +135,11 @@ def measure_all(options: Options) -> Results:
         ValueError: If they select nothing.
 
     """
-    jobs = Selection(
-        options.rows, options.peers, options.roles, options.placement
-    ).find_jobs()
+    possible = find_placements()
+    placements = [it for it in options.placement if it in possible]
+    if not placements:
+        raise ValueError(f"of placements, this machine allows {','.join(possible)}")
+    jobs = Selection(options.rows, options.peers, options.roles, placements).find_jobs()
     if not jobs:
         raise ValueError("nothing has these names; --list prints them")
     with tempfile.TemporaryDirectory() as folder:

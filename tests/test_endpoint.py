@@ -11,7 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from trio_websocket._endpoint import Endpoint, find_endpoints, find_listener_endpoint
+from trio_websocket._endpoint import Endpoint, Ends, find_listener_endpoint
+
+
+def find_endpoints(stream: trio.abc.Stream) -> tuple[Endpoint | str, Endpoint | str]:
+    ends = Ends(stream)
+    return ends.local, ends.remote
 
 
 class FakeSocket:

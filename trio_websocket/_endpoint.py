@@ -1,4 +1,9 @@
-"""Where a connection begins and ends, as far as its stream can tell."""
+"""Where a connection begins and ends, as far as its stream can tell.
+
+A stream is asked at the opening, because a socket forgets its peer when it is closed or
+reset. What it said is described when somebody wants to know: few programs do, and a
+server opens many connections.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +55,43 @@ class Endpoint:
         )
 
 
+# What is known of an end: how it is described, or the address and port of it.
+_End = Endpoint | str | tuple[str, int]
+
+
+class Ends:
+    """The two ends of any stream, as they are at this moment.
+
+    Each is an `Endpoint` if the stream has a ``socket`` of TCP, by itself or under any
+    number of `trio.SSLStream`; ``unix:`` and the path for a Unix socket; and the
+    ``repr()`` of the stream if it cannot tell. Nothing here ever raises.
+    """
+
+    __slots__ = ("_is_ssl", "_local", "_remote")
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        inner, self._is_ssl = _unwrap(stream)
+        sock = _find_socket(inner)
+        local = None if sock is None else _ask(sock.getsockname)
+        remote = None if sock is None else _ask(sock.getpeername)
+        self._local: _End = repr(stream) if local is None else local
+        self._remote: _End = repr(stream) if remote is None else remote
+
+    @property
+    def local(self) -> Endpoint | str:
+        """This end, the same object each time."""
+        if isinstance(self._local, tuple):
+            self._local = Endpoint(*self._local, self._is_ssl)
+        return self._local
+
+    @property
+    def remote(self) -> Endpoint | str:
+        """The other end, the same object each time."""
+        if isinstance(self._remote, tuple):
+            self._remote = Endpoint(*self._remote, self._is_ssl)
+        return self._remote
+
+
 @runtime_checkable
 class _Socket(Protocol):
     def getsockname(self) -> object: ...
@@ -57,36 +99,23 @@ class _Socket(Protocol):
     def getpeername(self) -> object: ...
 
 
-def find_endpoints(stream: trio.abc.Stream) -> tuple[Endpoint | str, Endpoint | str]:
-    """Find the local and the remote end of any stream; never raises.
-
-    Returns:
-        Two ends, each an `Endpoint` if the stream has a ``socket`` of TCP, by itself or
-        under any number of `trio.SSLStream`; ``unix:`` and the path for a Unix socket;
-        and the ``repr()`` of the stream if it cannot tell.
-
-    """
-    inner, is_ssl = _unwrap(stream)
-    sock = _find_socket(inner)
-    if sock is None:
-        return repr(stream), repr(stream)
-    local = _describe(sock.getsockname, is_ssl=is_ssl)
-    remote = _describe(sock.getpeername, is_ssl=is_ssl)
-    return local or repr(stream), remote or repr(stream)
+# Trio's own first: to look at a protocol takes far longer than at a class.
+_SOCKETS = (trio.socket.SocketType, _Socket)
 
 
 def find_listener_endpoint(listener: object) -> Endpoint | str:
     """Find where a listener listens; never raises.
 
     Returns:
-        What `find_endpoints` would say of a socket that is bound there.
+        What `Ends` would say of a socket that is bound there.
 
     """
     inner, is_ssl = _unwrap(listener)
     sock = _find_socket(inner)
     if sock is None:
         return repr(listener)
-    return _describe(sock.getsockname, is_ssl=is_ssl) or repr(listener)
+    end = _ask(sock.getsockname) or repr(listener)
+    return Endpoint(*end, is_ssl) if isinstance(end, tuple) else end
 
 
 def _unwrap(carrier: object) -> tuple[object, bool]:
@@ -105,13 +134,13 @@ def _unwrap(carrier: object) -> tuple[object, bool]:
 def _find_socket(carrier: object) -> _Socket | None:
     try:
         sock: object = getattr(carrier, "socket", None)
-        return sock if isinstance(sock, _Socket) else None
+        return sock if isinstance(sock, _SOCKETS) else None
     except Exception:  # noqa: BLE001 - a property of a stranger's class
         return None
 
 
-def _describe(ask: Callable[[], object], *, is_ssl: bool) -> Endpoint | str | None:
-    """Make an end out of what a socket says of itself; None if it makes no sense."""
+def _ask(ask: Callable[[], object]) -> str | tuple[str, int] | None:
+    """Ask a socket for an address of its own; None if that makes no sense."""
     try:
         address = ask()
     except Exception:  # noqa: BLE001 - closed, reset, or a stranger's class
@@ -121,13 +150,23 @@ def _describe(ask: Callable[[], object], *, is_ssl: bool) -> Endpoint | str | No
     if not isinstance(address, tuple):
         return None
     match cast("tuple[object, ...]", address)[:2]:
-        case (str(host), int(port)):
-            try:
-                return Endpoint(host, port, is_ssl)
-            except ValueError:
-                return None
+        case (str(host), int(port)) if _is_ip(host):
+            return host, port
         case _:
             return None
+
+
+def _is_ip(host: str) -> bool:
+    # The system is many times faster than ipaddress, but knows no scope of IPv6.
+    family = trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET
+    try:
+        if "%" in host:
+            ipaddress.ip_address(host)
+        else:
+            trio.socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _build_path(address: str | bytes) -> str:

@@ -20,12 +20,27 @@ from trio_websocket._protocol.chosen_lane import LANE
 from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.opened import Opened
 from trio_websocket._transport.socket_stream import SocketStream
-from trio_websocket.testing import RawPeer
+from trio_websocket.testing import FaultyStream, RawPeer
 
 StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
 OpenStreamPair = Callable[[str], AbstractAsyncContextManager[StreamPair]]
 
 DEFAULTS = ConnectionOptions()
+
+
+class SlowStream(FaultyStream):
+    """A stream that takes nothing without waiting, though it might."""
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        assert data
+        return 0
+
+
+class MuteStream(FaultyStream):
+    """A stream to which nothing can be written any more."""
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        raise trio.BrokenResourceError(data)
 
 
 @dataclass(frozen=True)

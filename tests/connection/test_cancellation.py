@@ -32,7 +32,12 @@ from trio_websocket._protocol.state import ConnectionState
 from .rig import OpenStreamPair, check_dropped, open_pair, settle
 
 MEBIBYTE = "m" * 2**20
-MANY = [*map(str, range(300)), "m" * 200_000, bytearray(b"array"), "last"]
+MANY: list[str | bytes | bytearray | memoryview] = [
+    *map(str, range(300)),
+    "m" * 200_000,
+    bytearray(b"array"),
+    "last",
+]
 
 Log = list[str | bytes]
 

@@ -17,6 +17,7 @@ from trio_websocket._protocol.state import ConnectionState
 from trio_websocket.testing import FaultyStream, open_connection_pair
 
 from .rig import (
+    MuteStream,
     OpenStreamPair,
     Rig,
     StreamPair,
@@ -236,7 +237,7 @@ def open_trickle() -> StreamPair:
 FIRST = b"first" * 2_000_000  # more than the buffers of any socket hold
 
 
-async def cancel_a_send_half_way(rig: Rig, data: bytes) -> None:
+async def cancel_a_send_half_way(rig: Rig, data: bytes | bytearray) -> None:
     """Send to a peer that does not read yet."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.connection.send_message, data)
@@ -290,6 +291,118 @@ async def test_a_send_cancelled_before_its_first_byte_is_withdrawn(
         await cancel_a_send_half_way(rig, b"withdrawn")
         rig.link.stream.resume_sending()
         await check_nothing_is_torn(rig, b"first")
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_large_buffer_may_be_changed_while_its_message_leaves(
+    open_stream_pair: OpenStreamPair, transport: str, *, is_cancelled: bool
+) -> None:
+    """A first part of it has left, if the stream takes any."""
+    buffer = bytearray(FIRST)
+    async with (
+        open_stream_pair(transport) as streams,
+        open_rig((streams[0], streams[1])) as rig,
+        trio.open_nursery() as nursery,
+    ):
+        if transport == "memory":
+            nursery.start_soon(rig.connection.send_message, buffer)
+            await settle()
+        elif is_cancelled:
+            await cancel_a_send_half_way(rig, buffer)
+        else:
+            nursery.start_soon(rig.connection.send_message, buffer)
+            await settle()
+            assert nursery.child_tasks
+        buffer[:] = bytes(len(buffer))
+        await check_nothing_is_torn(rig, FIRST)
+
+
+class BusySenders:
+    """Tasks that send one message after the other, each of the same size.
+
+    Attributes:
+        sent: How many of its messages each sender knows to be sent.
+        errors: What ended them.
+
+    """
+
+    def __init__(self, connection: WebSocketConnection, nursery: trio.Nursery) -> None:
+        self.sent = [0] * 5
+        self.errors: list[ConnectionClosed] = []
+        for sender in range(5):
+            nursery.start_soon(self._send, connection, sender)
+
+    async def _send(self, connection: WebSocketConnection, sender: int) -> None:
+        try:
+            while True:
+                await connection.send_message(b"%d" % sender * 20_000)
+                self.sent[sender] += 1
+        except ConnectionClosed as closed:
+            self.errors.append(closed)
+
+
+@pytest.mark.parametrize("kind", ["socket", "tls"])
+async def test_senders_wait_for_a_peer_that_does_not_read_and_can_be_cancelled(
+    open_stream_pair: OpenStreamPair, kind: str
+) -> None:
+    async with open_stream_pair(kind) as streams, open_rig(streams) as rig:
+        async with trio.open_nursery() as nursery:
+            senders = BusySenders(rig.connection, nursery)
+            await settle()
+            assert len(nursery.child_tasks) == 5
+            nursery.cancel_scope.cancel()
+        got = [0] * 5
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.connection.send_message, b"end")
+            while (payload := (await rig.peer.receive_frame()).payload) != b"end":
+                sender = int(payload[:1])
+                assert payload == b"%d" % sender * 20_000
+                got[sender] += 1
+        # Of each, one may have left whose sender was cancelled before it knew.
+        for known, arrived in zip(senders.sent, got, strict=True):
+            assert known <= arrived <= known + 1
+        await rig.peer.send_frame(Opcode.PING, b"ping")
+        assert (await rig.peer.receive_frame()).payload == b"ping"
+
+
+@pytest.mark.parametrize("kind", ["socket", "tls"])
+async def test_senders_that_wait_are_woken_when_the_connection_is_aborted(
+    open_stream_pair: OpenStreamPair, kind: str
+) -> None:
+    async with open_stream_pair(kind) as streams, open_rig(streams) as rig:
+        async with trio.open_nursery() as nursery:
+            senders = BusySenders(rig.connection, nursery)
+            await settle()
+            await rig.connection.abort()
+        assert len(senders.errors) == 5
+        assert {error.reason for error in senders.errors} == {rig.connection.closed}
+
+
+@pytest.mark.parametrize("kind", ["socket", "tls"])
+async def test_senders_that_wait_are_woken_when_the_peer_vanishes(
+    open_stream_pair: OpenStreamPair, kind: str
+) -> None:
+    async with open_stream_pair(kind) as streams, open_rig(streams) as rig:
+        async with trio.open_nursery() as nursery:
+            senders = BusySenders(rig.connection, nursery)
+            await settle()
+            await rig.peer.aclose()
+        assert len(senders.errors) == 5
+        for error in senders.errors:
+            assert isinstance(error.__cause__, trio.BrokenResourceError)
+
+
+@pytest.mark.parametrize("message", ["small", b"large" * 100_000, bytearray(b"other")])
+async def test_a_message_that_cannot_be_written_says_why(
+    message: str | bytes | bytearray,
+) -> None:
+    stream, peer_stream = trio.testing.memory_stream_pair()
+    options = ConnectionOptions(disconnect_timeout=0)
+    async with open_rig((MuteStream(stream), peer_stream), options=options) as rig:
+        with pytest.raises(ConnectionClosed) as caught:
+            await rig.connection.send_message(message)
+        assert isinstance(caught.value.__cause__, trio.BrokenResourceError)
+        assert caught.value.reason is rig.connection.closed
 
 
 # Pings.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 import pytest
 import trio
@@ -106,9 +107,8 @@ class Bench:
     async def send(self, data: bytes | SlicedFrame) -> None:
         """Send as a connection does."""
         try:
-            position = self.outbox.hand_over(data)
-            if position < len(data):
-                await self.outbox.send_rest(data, position)
+            assert self.outbox.hand_over(data) == 0
+            await self.outbox.send_rest(data, 0)
         except OutboxBroken:
             self.outcomes.append("broken")
         except trio.Cancelled:
@@ -125,7 +125,15 @@ class Bench:
         return received
 
 
-OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
+Build = Callable[[trio.abc.Stream], Transport]
+
+
+class OpenBench(Protocol):
+    """Opens a bench for a block."""
+
+    def __call__(
+        self, build: Build = HoldingTransport
+    ) -> AbstractAsyncContextManager[Bench]: ...
 
 
 @pytest.fixture
@@ -134,7 +142,7 @@ def open_bench(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> OpenBe
 
     @asynccontextmanager
     async def open_one(
-        build: Callable[[trio.abc.Stream], Transport] = HoldingTransport,
+        build: Build = HoldingTransport,
     ) -> AsyncGenerator[Bench]:
         ours, theirs = trio.testing.memory_stream_pair()
         transport = build(ours)
@@ -148,6 +156,7 @@ def open_bench(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> OpenBe
             nursery.start_soon(stream.do_handshake)
             nursery.start_soon(peer.do_handshake)
         yield Bench(transport, stream, peer)
+        await trio.aclose_forcefully(stream)
 
     return open_one
 
@@ -173,20 +182,11 @@ async def test_a_sender_encrypts_in_its_own_task(
     """No writer is started for it."""
     async with open_bench() as bench, trio.open_nursery() as nursery:
         bench.outbox.start(nursery)
-        before = trio.lowlevel.current_statistics().tasks_living
-        spawned: list[trio.lowlevel.Task] = []
-
-        class Watcher(trio.abc.Instrument):
-            def task_spawned(self, task: trio.lowlevel.Task) -> None:
-                spawned.append(task)
-
-        watcher = Watcher()
-        trio.lowlevel.add_instrument(watcher)
-        await bench.send(b"x" * size)
-        trio.lowlevel.remove_instrument(watcher)
-        assert not spawned
-        assert trio.lowlevel.current_statistics().tasks_living == before
-        assert bench.outbox.is_idle
+        bench.transport.is_slow = True
+        nursery.start_soon(bench.send, b"x" * size)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
+        bench.transport.go_on()
         assert await bench.receive(size) == b"x" * size
 
 
@@ -232,8 +232,7 @@ async def test_a_sender_waits_until_what_is_held_has_left(
         bench.transport.is_full = True
         nursery.start_soon(bench.send, b"message")
         await trio.testing.wait_all_tasks_blocked()
-        assert not bench.outcomes
-        assert not bench.outbox.is_idle
+        assert bench.outcomes == []
         bench.transport.go_on()
         await trio.testing.wait_all_tasks_blocked()
         assert bench.outcomes == ["sent"]
@@ -340,6 +339,22 @@ async def test_closing_wakes_a_sender_whose_bytes_are_held(
         await trio.testing.wait_all_tasks_blocked()
         assert not nursery.child_tasks
     assert bench.outcomes == ["broken"]
+
+
+async def test_a_stream_that_is_dropped_while_a_sender_encrypts_is_no_news(
+    open_bench: OpenBench,
+) -> None:
+    """Who has closed the outbox knows why."""
+    async with open_bench() as bench, trio.open_nursery() as nursery:
+        bench.outbox.start(nursery)
+        bench.transport.is_slow = True
+        nursery.start_soon(bench.send, b"1")
+        await trio.testing.wait_all_tasks_blocked()
+        bench.outbox.close()
+        bench.transport.error = trio.ClosedResourceError()
+        bench.transport.go_on()
+    assert bench.outcomes == ["broken"]
+    assert bench.errors == []
 
 
 async def test_a_stream_that_breaks_while_a_sender_encrypts_breaks_the_outbox(

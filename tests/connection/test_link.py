@@ -17,7 +17,15 @@ from trio_websocket._protocol.frame_header import Opcode
 from trio_websocket._protocol.state import ConnectionState
 from trio_websocket.testing import FaultyStream, RawPeer
 
-from .rig import OpenStreamPair, Rig, build_connection, check_dropped, open_rig, settle
+from .rig import (
+    OpenStreamPair,
+    Rig,
+    SlowStream,
+    build_connection,
+    check_dropped,
+    open_rig,
+    settle,
+)
 
 AT_ONCE = Farewell(grace=0)
 ONE_SECOND = Farewell(grace=1)
@@ -138,6 +146,115 @@ async def test_tasks_are_woken_even_if_the_stream_cannot_be_dropped() -> None:
     assert connection.state is ConnectionState.CLOSED
 
 
+# A connection that has not had to wait yet.
+
+
+def build_slow_streams() -> tuple[SlowStream, trio.abc.Stream]:
+    stream, peer_stream = trio.testing.memory_stream_pair()
+    return SlowStream(stream), peer_stream
+
+
+LARGE = bytes(range(250)) * 40_000  # more than the buffers of any socket hold
+
+
+@pytest.mark.parametrize("kind", ["socket", "tls", "memory"])
+async def test_nothing_is_lost_when_something_has_to_wait_for_the_network(
+    open_stream_pair: OpenStreamPair, kind: str
+) -> None:
+    """In the middle of a message that comes, and with a task that waits for it."""
+    got: list[str | bytes] = []
+
+    async def take() -> None:
+        got.append(await rig.connection.get_message())
+
+    header = b"\x82\x7f" + (300_000).to_bytes(8, "big")
+    async with (
+        open_stream_pair(kind) as streams,
+        open_rig(streams) as rig,
+        trio.open_nursery() as nursery,
+    ):
+        await rig.peer.send_bytes(header + LARGE[:100_000])
+        nursery.start_soon(take)
+        await settle()
+        nursery.start_soon(rig.connection.send_message, LARGE)
+        await settle()
+        nursery.start_soon(rig.peer.send_bytes, LARGE[100_000:300_000])
+        await settle()
+        assert got == [LARGE[:300_000]]
+        await rig.peer.send_frame(Opcode.PING, b"ping")
+        assert (await rig.peer.receive_frame()).payload == LARGE
+        assert (await rig.peer.receive_frame()).payload == b"ping"
+
+
+async def test_what_was_posted_before_the_connection_runs_leaves_with_it() -> None:
+    stream, peer_stream = build_slow_streams()
+    _, link = build_connection(stream)
+    link.outbox.post(b"early")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        assert await peer_stream.receive_some() == b"early"
+        nursery.cancel_scope.cancel()
+
+
+async def test_time_goes_on_when_the_close_has_to_wait_for_the_network(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stream, peer_stream = build_slow_streams()
+    stream.stall_sending()
+    options = ConnectionOptions(disconnect_timeout=5)
+    async with open_rig((stream, peer_stream), options=options) as rig:
+        await trio.sleep(1)
+        await rig.connection.aclose()
+        assert trio.current_time() == 6
+        assert rig.connection.close_sent is None
+
+
+async def test_a_close_that_has_to_wait_for_the_network_leaves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_rig(build_slow_streams()) as rig:
+        rig.nursery.start_soon(rig.connection.aclose)
+        assert await rig.peer.receive_close() == (1000, "")
+        await rig.peer.send_close()
+        await rig.peer.aclose()
+        await rig.connection.wait_closed()
+        assert rig.connection.close_received is not None
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+async def test_a_violation_is_answered_though_that_has_to_wait_for_the_network(
+    *, is_client: bool
+) -> None:
+    async with open_rig(build_slow_streams(), is_client=is_client) as rig:
+        await rig.peer.send_frame(3)
+        assert (await rig.peer.receive_close())[0] == 1002
+        await rig.peer.aclose()
+        await rig.connection.wait_closed()
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_connection_may_end_in_the_moment_in_which_something_has_to_wait(
+    *, is_cancelled: bool
+) -> None:
+    async with open_rig(build_slow_streams()) as rig, trio.open_nursery() as nursery:
+        await settle()
+
+        async def send() -> None:
+            with pytest.raises(ConnectionClosed):
+                await rig.connection.send_message("never")
+
+        async def end() -> None:
+            if is_cancelled:
+                rig.nursery.cancel_scope.cancel()
+            else:
+                await rig.connection.abort()
+
+        nursery.start_soon(send)
+        nursery.start_soon(end)
+    assert rig.connection.state is ConnectionState.CLOSED
+    await check_dropped(rig.link.stream)
+
+
 # The farewell.
 
 
@@ -164,10 +281,21 @@ async def test_a_cancelled_connection_says_that_it_goes_away(
         await check_dropped(streams[0])
 
 
+@pytest.mark.parametrize("farewell", [AT_ONCE, ONE_SECOND])
+async def test_a_farewell_leaves_though_it_has_to_wait_for_the_writer(
+    autojump_clock: trio.testing.MockClock, farewell: Farewell
+) -> None:
+    async with open_rig(build_slow_streams(), farewell=farewell) as rig:
+        rig.nursery.cancel_scope.cancel()
+    assert await rig.peer.receive_close() == (1001, "")
+
+
+@pytest.mark.parametrize("build", [build_streams, build_slow_streams])
 async def test_a_farewell_of_no_time_does_not_wait(
     autojump_clock: trio.testing.MockClock,
+    build: Callable[[], tuple[FaultyStream, trio.abc.Stream]],
 ) -> None:
-    stream, peer_stream = build_streams()
+    stream, peer_stream = build()
     stream.stall_sending()
     async with open_rig((stream, peer_stream), farewell=AT_ONCE) as rig:
         rig.nursery.cancel_scope.cancel()

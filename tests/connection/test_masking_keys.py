@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import cProfile
+import itertools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from types import FrameType
 
 import pytest
 import trio
@@ -41,18 +42,13 @@ def test_no_key_is_used_twice(counts: list[int]) -> None:
 
 def count_questions(draw: Callable[[], object]) -> int:
     """Tell how often the system was asked for random bytes."""
-    questions = 0
-
-    def note(_: FrameType, event: str, function: object) -> None:
-        nonlocal questions
-        questions += event == "c_call" and function is os.urandom
-
-    sys.setprofile(note)
-    try:
-        draw()
-    finally:
-        sys.setprofile(None)
-    return questions
+    profile = cProfile.Profile()
+    profile.runcall(draw)
+    return sum(
+        entry.callcount
+        for entry in profile.getstats()
+        if isinstance(entry.code, str) and "urandom" in entry.code
+    )
 
 
 def test_the_system_is_asked_for_many_keys_at_once() -> None:
@@ -116,15 +112,43 @@ async def test_a_server_masks_nothing() -> None:
         assert await rig.peer.stream.receive_some(7) == b"\x82\x05hello"
 
 
+def test_the_system_is_asked_for_many_keys_at_once_also_for_a_stream_of_them() -> None:
+    keys = MaskingKeys()
+
+    def draw() -> None:
+        for _ in range(10 * 1024):
+            next(keys.stream)
+
+    assert count_questions(draw) == 10
+
+
+def test_no_key_of_a_stream_is_used_twice() -> None:
+    stream = MaskingKeys().stream
+    keys = [next(stream) for _ in range(3000)]
+    assert {len(key) for key in keys} == {4}
+    pairs = set(itertools.pairwise(keys))
+    assert len(pairs) == 2999
+
+
+def test_what_was_forgotten_is_not_in_the_next_stream() -> None:
+    keys = MaskingKeys()
+    next(keys.stream)
+    assert count_questions(lambda: next(keys.stream)) == 0
+    keys.forget()
+    assert count_questions(lambda: next(keys.stream)) == 1
+
+
 FORK = """
-import os, sys, trio
+import os, trio
+from itertools import islice
 from trio_websocket._connection.masking_keys import find_masking_keys
 
 async def main():
     keys = find_masking_keys()
     keys.draw()
+    next(keys.stream)
     child = os.fork()
-    drawn = keys.draw(100).hex()
+    drawn = keys.draw(100).hex() + b"".join(islice(keys.stream, 100)).hex()
     if child:
         assert os.waitpid(child, 0)[1] == 0
     print(drawn, flush=True)
@@ -141,5 +165,16 @@ def test_a_forked_child_draws_other_keys_than_its_parent() -> None:
         [sys.executable, "-c", FORK], check=True, capture_output=True, timeout=30
     )
     theirs, ours = (bytes.fromhex(line) for line in done.stdout.decode().split())
-    assert len(theirs) == len(ours) == 400
+    assert len(theirs) == len(ours) == 800
     assert len(set(split(ours)) & set(split(theirs))) < 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_what_was_fetched_is_thrown_away_before_a_fork() -> None:
+    """Whatever the child does with it."""
+    keys = MaskingKeys()
+    keys.draw()
+    child = os.fork() or os._exit(0)
+    os.waitpid(child, 0)
+    assert count_questions(keys.draw) == 1

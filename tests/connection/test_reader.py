@@ -16,7 +16,16 @@ from trio_websocket._protocol.frame_header import Opcode, build_header
 from trio_websocket._protocol.state import ConnectionState
 from trio_websocket.testing import FaultyStream
 
-from .rig import OpenStreamPair, Rig, check_dropped, open_pair, open_rig, settle
+from .rig import (
+    MuteStream,
+    OpenStreamPair,
+    Rig,
+    SlowStream,
+    check_dropped,
+    open_pair,
+    open_rig,
+    settle,
+)
 
 QUEUE_SIZES = pytest.mark.parametrize("queue_size", [0, 1, 3, math.inf])
 
@@ -326,7 +335,7 @@ async def test_what_was_decoded_in_advance_is_not_wanted_in_a_block_either(
         for _ in range(5):
             await rig.connection.get_message()
         async with rig.connection.cancel_on_close(discard=discard):
-            await trio.sleep_forever()
+            await trio.Event().wait()
         code = 4001 if discard else 1008
         assert (await rig.peer.receive_close())[0] == code
         assert await take_until_closed(rig.connection) == []
@@ -728,11 +737,20 @@ async def test_a_flood_of_tiny_frames_leaves_others_their_turns(
     assert turns > 60
 
 
-class MuteStream(FaultyStream):
-    """A stream to which nothing can be written any more."""
-
-    def write_now(self, data: bytes | memoryview) -> int:
-        raise trio.BrokenResourceError(data)
+async def test_what_is_still_decoded_at_the_end_is_answered_only_without_waiting() -> (
+    None
+):
+    """Time is up while a ping waits behind messages that nobody takes."""
+    stream, peer_stream = trio.testing.memory_stream_pair()
+    async with open_rig((SlowStream(stream), peer_stream)) as rig:
+        await rig.peer.send_bytes(
+            build_frame(Opcode.TEXT, b"x") * 3 + build_frame(Opcode.PING, b"")
+        )
+        await settle()
+        rig.link.closing.limit(0)
+        await rig.connection.wait_closed()
+        assert await take_until_closed(rig.connection) == ["x"] * 3
+    assert await rig.peer.receive_eof() == b""
 
 
 async def test_a_task_that_waits_gets_what_is_still_decoded_at_the_end() -> None:

@@ -1495,6 +1495,38 @@ def test_text_is_sent_as_utf_8(
     ]
 
 
+class Name(str):
+    """Text of a kind of its own."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("length", [1, SLICE_SIZE + 1])
+def test_text_of_another_class_is_text(
+    side: ConnectionType, lane: Lane | None, length: int
+) -> None:
+    engine = make_engine(side, lane)
+    assert read_frames(send(engine, Name("a" * length))) == [
+        Sent(TEXT, b"a" * length, side is CLIENT)
+    ]
+
+
+def test_a_message_may_be_encoded_without_asking_the_engine(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    assert engine.encode is not None
+    for message in ("a€", b"a" * SLICE_SIZE):
+        key = KEY if side is CLIENT else None
+        assert engine.encode(message, key) == send(engine, message)
+
+
+def test_without_a_lane_a_message_is_encoded_by_the_engine(
+    side: ConnectionType,
+) -> None:
+    assert make_engine(side).encode is None
+
+
 @pytest.mark.parametrize("length", [10, SLICE_SIZE + 1])
 def test_a_client_masks_with_the_key_that_it_is_given(
     real_lane: Lane, length: int
@@ -1557,6 +1589,16 @@ def test_batches_hold_every_message_in_order(
     ]
 
 
+def test_a_batch_holds_many_messages(side: ConnectionType, lane: Lane | None) -> None:
+    engine = make_engine(side, lane)
+    frames, stop = make_batch(engine, ["€", b"a"] * 10, 5, 1000)
+    assert stop == 20
+    assert [sent.payload for sent in read_frames(frames)] == [
+        b"a",
+        *(["€".encode(), b"a"] * 7),
+    ]
+
+
 def test_a_batch_is_as_long_as_it_may_be(side: ConnectionType, real_lane: Lane) -> None:
     engine = make_engine(side, real_lane)
     size = len(send(engine, b"abc"))
@@ -1586,8 +1628,11 @@ def test_without_keys_the_batch_of_a_client_is_made_by_wsproto(
 ) -> None:
     engine = make_engine(CLIENT, lane)
     frames, stop = engine.send_batch(["a", "b"], 0, None, 1000)
-    assert stop == 1
-    assert read_frames(frames) == [Sent(TEXT, b"a", is_masked=True)]
+    assert stop == 2
+    assert read_frames(frames) == [
+        Sent(TEXT, b"a", is_masked=True),
+        Sent(TEXT, b"b", is_masked=True),
+    ]
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"x" * 125])

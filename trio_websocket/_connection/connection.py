@@ -11,7 +11,7 @@ from typing import NoReturn, cast
 import trio
 
 from .._close_reason import CloseReason
-from .._endpoint import Endpoint, find_endpoints
+from .._endpoint import Endpoint, Ends
 from .._errors import ConnectionClosed
 from .._options import ConnectionOptions
 from .._protocol.opened import Opened
@@ -54,16 +54,35 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     """
 
+    # What each connection needs is kept small; attributes of the program's go elsewhere.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_closing",
+        "_encode",
+        "_ends",
+        "_engine",
+        "_handshake_headers",
+        "_inbox",
+        "_link",
+        "_masking_keys",
+        "_outbox",
+        "_path",
+        "_spare",
+        "_subprotocol",
+        "_turns",
+    )
+
     CONNECTION_ID: Iterator[int] = itertools.count()
 
-    def __init__(self, link: Link, opened: Opened, *, path: str) -> None:
+    def __init__(self, link: Link, opened: Opened, *, path: str, ends: Ends) -> None:
         self._link = link
         self._engine = link.engine
         self._closing = link.closing
         self._path = path
         self._subprotocol = opened.subprotocol
         self._handshake_headers = opened.headers
-        self._local, self._remote = find_endpoints(link.stream)
+        self._ends = ends
         self._turns = find_turns()
         self._inbox = link.inbox
         self._spare = link.inbox.spare
@@ -93,12 +112,12 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         An :class:`Endpoint` for TCP and TLS, ``unix:PATH`` for a Unix socket, and the
         ``repr`` of any other stream.
         """
-        return self._local
+        return self._ends.local
 
     @property
     def remote(self) -> Endpoint | str:
         """The other end of the stream, in the form of :attr:`local`."""
-        return self._remote
+        return self._ends.remote
 
     @property
     def path(self) -> str:
@@ -609,8 +628,17 @@ def make_connection(
     path: str,
     options: ConnectionOptions,
     farewell: Farewell | None = None,
+    ends: Ends | None = None,
 ) -> tuple[WebSocketConnection, Link]:
     """Make a connection of a stream on which the opening has succeeded.
+
+    Args:
+        stream: The stream.
+        opened: What the opening has come to.
+        path: The request target.
+        options: The options of the connection.
+        farewell: What is said when the connection's task is cancelled.
+        ends: What was found out about the stream already.
 
     Returns:
         The connection, and the link whose ``run`` must be started in a nursery.
@@ -619,7 +647,8 @@ def make_connection(
     number = next(WebSocketConnection.CONNECTION_ID)
     role = "client" if opened.engine.is_client else "server"
     link = Link(f"{role}-{number}", stream, opened.engine, options, farewell=farewell)
-    return WebSocketConnection(link, opened, path=path), link
+    ends = ends or Ends(stream)
+    return WebSocketConnection(link, opened, path=path, ends=ends), link
 
 
 def check_message(message: object, error: type[TypeError | ValueError]) -> str | bytes:

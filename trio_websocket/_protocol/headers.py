@@ -76,6 +76,17 @@ def find_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[byt
     return [value for other, value in headers if other.lower() == wanted]
 
 
+def pack_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Put checked headers into one piece, which takes a fraction of their memory."""
+    return b"\n".join([part for header in headers for part in header])
+
+
+def unpack_headers(packed: bytes) -> Headers:
+    """Make a list again of headers that were packed."""
+    parts = packed.split(b"\n")
+    return list(zip(parts[::2], parts[1::2], strict=False))
+
+
 def split_list(value: bytes) -> list[str]:
     """Split a comma-separated value (RFC 9110 section 5.6.1).
 

@@ -64,7 +64,7 @@ class HeadSyntax:
     Attributes:
         name: What to call the message in a sentence.
         could_start: Whether a head can begin with these bytes, at most 16 of them.
-        first_line: The first line with its line end.
+        first_line: The first line with its line end. It begins like a head.
 
     """
 
@@ -79,15 +79,22 @@ class HeadBuffer:
     Each byte is looked at a fixed number of times, however the stream was cut up.
     """
 
+    __slots__ = ("_data", "_has_first_line", "_searched", "_syntax")
+
     def __init__(self, syntax: HeadSyntax) -> None:
         self._syntax = syntax
-        self._data = bytearray()
+        self._data: bytes | bytearray = b""
         self._searched = 0
         self._has_first_line = False
 
     def receive_data(self, data: bytes | bytearray) -> None:
         """Take bytes that were received."""
-        self._data += data
+        if not self._data:
+            self._data = bytes(data)  # most heads come whole, and are not copied
+        elif isinstance(self._data, bytearray):
+            self._data += data
+        else:
+            self._data = bytearray(self._data) + data
 
     def take_head(self) -> bytes | None:
         """Take the next head with its blank line, or None while it is not whole.
@@ -107,32 +114,33 @@ class HeadBuffer:
                 raise BadHead(431, problem)
             self._searched = max(0, len(self._data) - 2)
             return None
-        head = bytes(self._data[: blank_line.end()])
+        end = blank_line.end()
+        head = bytes(self._data[:end])
         if head.count(b"\n") > MAX_HEAD_LINES:
             problem = f"the {self._syntax.name} has more than {MAX_HEAD_LINES} lines"
             raise BadHead(431, problem)
-        del self._data[: len(head)]
+        self._data = self._data[end:]
         self._searched = 0
         self._has_first_line = False
         return head
 
     def take_rest(self) -> bytes:
         """Take what is behind the heads that were taken."""
-        rest = bytes(self._data)
-        self._data = bytearray()
+        rest, self._data = bytes(self._data), b""
         return rest
 
     def _check_beginning(self) -> None:
         if self._has_first_line:
             return
+        end = self._data.find(b"\n", self._searched, MAX_HEAD_SIZE) + 1
+        if end and self._syntax.first_line.fullmatch(self._data, 0, end):
+            self._has_first_line = True
+            return
         if not self._syntax.could_start(bytes(self._data[:_START_SIZE])):
             raise BadHead(400, f"the {self._syntax.name} is not HTTP")
-        end = self._data.find(b"\n", self._searched, MAX_HEAD_SIZE) + 1
         if end:
-            self._has_first_line = True
-            if not self._syntax.first_line.fullmatch(self._data, 0, end):
-                problem = f"the first line of the {self._syntax.name} is not HTTP"
-                raise BadHead(400, problem)
+            problem = f"the first line of the {self._syntax.name} is not HTTP"
+            raise BadHead(400, problem)
 
 
 def is_host(value: str) -> bool:

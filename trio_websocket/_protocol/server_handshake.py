@@ -46,6 +46,8 @@ class ServerHandshake:
 
     """
 
+    __slots__ = ("_heads", "_request", "_wsproto", "is_answered", "opened")
+
     def __init__(self) -> None:
         self.is_answered: bool = False
         self.opened: Opened | None = None
@@ -91,7 +93,7 @@ class ServerHandshake:
             )
         check_bodiless(headers)
         answer = handshake.send(
-            AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers))
+            AcceptConnection(subprotocol=subprotocol, extra_headers=headers)
         )
         engine = Engine(is_client=False, lane=LANE)
         engine.receive_data(self._heads.take_rest())

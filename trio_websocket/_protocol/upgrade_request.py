@@ -31,8 +31,8 @@ def _could_start(start: bytes) -> bool:
 
 REQUEST = HeadSyntax("request", _could_start, _REQUEST_LINE)
 
-# Nothing in such a head needs a decoder that may fail.
-_ORDINARY = re.compile(rb"[^\n]* HTTP/1\.1\r?\n[\t\r\n -~]*")
+# Headers of these alone need no decoder that may fail.
+_ORDINARY = b"\t\r\n" + bytes(range(0x20, 0x7F))
 # But host names of this kind go through a codec that knows nothing of ports.
 _IDNA_PREFIX = b"xn--"
 
@@ -82,7 +82,7 @@ def parse_request(head: bytes) -> tuple[UpgradeRequest, H11Handshake]:
 
 def _read_ordinary(head: bytes) -> tuple[UpgradeRequest, H11Handshake] | None:
     """Read a head once and be content, or say nothing about it."""
-    if not _ORDINARY.fullmatch(head) or _IDNA_PREFIX in head.lower():
+    if not _is_ordinary(head):
         return None
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
@@ -91,16 +91,32 @@ def _read_ordinary(head: bytes) -> tuple[UpgradeRequest, H11Handshake] | None:
         return None
     (event,) = handshake.events()
     assert isinstance(event, Request)
-    try:
-        _check_host(event.host)
-        _check_no_body(event.extra_headers)
-        _check_version(event.extra_headers)
-        _check_key(event.extra_headers)
-    except BadHead:
+    if not (is_host(event.host) and _is_sound(event.extra_headers)):
         return None
-    offered = tuple(name for name in event.subprotocols if name)
+    offered = tuple(filter(None, event.subprotocols))
     request = UpgradeRequest(event.target, event.extra_headers, event.host, offered)
     return request, handshake
+
+
+def _is_ordinary(head: bytes) -> bool:
+    line, _, headers = head.partition(b"\n")
+    return (
+        line.removesuffix(b"\r").endswith(b" HTTP/1.1")
+        and not headers.translate(None, _ORDINARY)
+        and _IDNA_PREFIX not in headers.lower()
+    )
+
+
+def _is_sound(headers: Headers) -> bool:
+    """Whether headers that wsproto is content with have no fault that it overlooks."""
+    names = [name for name, _ in headers]
+    # Of a repeated header wsproto takes the last and forgets the others.
+    return (
+        names.count(b"sec-websocket-version") == names.count(b"sec-websocket-key") == 1
+        and _KEY.fullmatch(dict(headers)[b"sec-websocket-key"]) is not None
+        and b"content-length" not in names
+        and b"transfer-encoding" not in names
+    )
 
 
 def _judge(head: bytes) -> tuple[UpgradeRequest, H11Handshake]:

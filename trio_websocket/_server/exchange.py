@@ -22,12 +22,14 @@ import trio
 
 from .._connection.connection import WebSocketConnection, make_connection
 from .._connection.link import Farewell, Link, start_link
+from .._endpoint import Ends
 from .._errors import ConnectionFailed
-from .._options import ConnectionOptions
+from .._options import RECEIVE_BYTES, ConnectionOptions
 from .._protocol.headers import Headers
 from .._protocol.server_handshake import Refusal, ServerHandshake
 from .._protocol.upgrade_request import UpgradeRequest
 from .._stream import STREAM_ERRORS, drop, end_sending, failing_to_open
+from .._transport.socket_stream import SocketStream
 
 # What ``receive`` and ``send`` raise because of a ConnectionClosed.
 _IN_TRIOS_WORDS = (
@@ -44,10 +46,23 @@ class Exchange:
 
     Attributes:
         stream: The stream of the client.
-        request: The request.
+        ends: Where the stream begins and ends.
         connection: The connection, once the request was accepted.
 
     """
+
+    __slots__ = (
+        "_farewell",
+        "_handshake",
+        "_link",
+        "_nursery",
+        "_options",
+        "_run_link",
+        "_target",
+        "connection",
+        "ends",
+        "stream",
+    )
 
     def __init__(
         self,
@@ -61,9 +76,10 @@ class Exchange:
         run_link: Callable[[Link], Awaitable[object]] = Link.run,
     ) -> None:
         self.stream = stream
-        self.request = request
+        self.ends: Ends = Ends(stream)
         self.connection: WebSocketConnection | None = None
-        self._handshake = handshake
+        self._target = request.target
+        self._handshake: ServerHandshake | None = handshake
         self._nursery = nursery
         self._options = options
         self._farewell = farewell
@@ -73,21 +89,23 @@ class Exchange:
     @property
     def is_answered(self) -> bool:
         """Whether the request was accepted or rejected."""
-        return self._handshake.is_answered
+        return self._handshake is None
 
     async def accept(
         self, subprotocol: str | None, headers: Headers
     ) -> WebSocketConnection:
         """Accept the request; see :meth:`WebSocketRequest.accept`."""
-        answer = self._handshake.accept(subprotocol=subprotocol, headers=headers)
-        opened = self._handshake.opened
-        assert opened is not None
+        handshake = self._find_handshake()
+        answer = handshake.accept(subprotocol=subprotocol, headers=headers)
+        self._handshake = None
+        assert handshake.opened is not None
         self.connection, link = make_connection(
             self.stream,
-            opened,
-            path=self.request.target,
+            handshake.opened,
+            path=self._target,
             options=self._options,
             farewell=self._farewell,
+            ends=self.ends,
         )
         self._link = link
         link.outbox.post(answer)
@@ -103,7 +121,9 @@ class Exchange:
 
     async def reject(self, status_code: int, headers: Headers, body: bytes) -> None:
         """Reject the request; see :meth:`WebSocketRequest.reject`."""
-        answer = self._handshake.reject(status_code, headers=headers, body=body)
+        handshake = self._find_handshake()
+        answer = handshake.reject(status_code, headers=headers, body=body)
+        self._handshake = None
         is_said = False
         try:
             await self._nursery.start(
@@ -124,6 +144,30 @@ class Exchange:
         if isinstance(error, _IN_TRIOS_WORDS) and error.__cause__ is not None:
             error = error.__cause__
         return self._link is not None and self._link.closing.has_raised(error)
+
+    def _find_handshake(self) -> ServerHandshake:
+        if self._handshake is None:
+            raise ValueError("the request was answered already")
+        return self._handshake
+
+
+def receive_request_now(
+    stream: trio.abc.Stream, handshake: ServerHandshake, options: ConnectionOptions
+) -> UpgradeRequest | Refusal | None:
+    """Read what is here already, which often is a whole request, good or bad.
+
+    Returns:
+        The request; None if it is not whole, or the stream cannot be read without
+        waiting, or fails. ``receive_request`` then does the rest.
+
+    """
+    if not isinstance(stream, SocketStream):
+        return None
+    try:
+        data = stream.read_now(options.receive_buffer_size or RECEIVE_BYTES)
+    except STREAM_ERRORS:
+        return None
+    return handshake.receive_data(data) if data else None
 
 
 async def receive_request(

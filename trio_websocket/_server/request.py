@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from .._connection.connection import WebSocketConnection
-from .._endpoint import Endpoint, find_endpoints
-from .._protocol.headers import HeadersLike, build_headers
+from .._endpoint import Endpoint
+from .._protocol.headers import (
+    Headers,
+    HeadersLike,
+    build_headers,
+    pack_headers,
+    unpack_headers,
+)
+from .._protocol.upgrade_request import UpgradeRequest
 from .exchange import Exchange
 
 
@@ -18,9 +25,22 @@ class WebSocketRequest:
 
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    # What connections need is kept small; attributes of the program's go elsewhere.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_exchange",
+        "_headers",
+        "_path",
+        "_subprotocols",
+    )
+
+    def __init__(self, exchange: Exchange, request: UpgradeRequest) -> None:
         self._exchange = exchange
-        self._local, self._remote = find_endpoints(exchange.stream)
+        self._path = request.target
+        self._subprotocols = request.subprotocols
+        # A list would be the largest part of an idle connection.
+        self._headers: bytes | Headers = pack_headers(request.headers)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -28,27 +48,29 @@ class WebSocketRequest:
 
         Without ``Host``, ``Sec-WebSocket-Extensions`` and ``Sec-WebSocket-Protocol``.
         """
-        return self._exchange.request.headers
+        if isinstance(self._headers, bytes):
+            self._headers = unpack_headers(self._headers)
+        return self._headers
 
     @property
     def path(self) -> str:
         """The request target: path and query, as they were on the wire."""
-        return self._exchange.request.target
+        return self._path
 
     @property
     def proposed_subprotocols(self) -> tuple[str, ...]:
         """The subprotocols that the client offers, in its order."""
-        return self._exchange.request.subprotocols
+        return self._subprotocols
 
     @property
     def local(self) -> Endpoint | str:
         """This end of the stream; see :attr:`WebSocketConnection.local`."""
-        return self._local
+        return self._exchange.ends.local
 
     @property
     def remote(self) -> Endpoint | str:
         """The client's end of the stream."""
-        return self._remote
+        return self._exchange.ends.remote
 
     async def accept(
         self,

@@ -148,7 +148,7 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         if not is_good:
             await drop(stream)  # noqa: ASYNC102  # it has a shield
     exchange = Exchange(stream, handshake, request, nursery=nursery, options=options)
-    return WebSocketRequest(exchange)
+    return WebSocketRequest(exchange, request)
 
 
 def _read(*, disconnect_timeout: float = CONN_TIMEOUT) -> float:

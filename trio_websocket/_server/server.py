@@ -8,6 +8,7 @@ from typing import NoReturn, TypedDict, Unpack
 
 import trio
 
+from .._connection.link import Farewell
 from .._endpoint import Endpoint, find_listener_endpoint
 from .._options import (
     CONN_TIMEOUT,
@@ -165,4 +166,4 @@ def _make_session(
         problem = "must be 'log', 'raise' or a function"
         raise ValueError(f"on_handler_error {problem}, not {on_handler_error!r}")
     check_timeout("shutdown_timeout", shutdown_timeout)
-    return Session(handler, options, on_handler_error, shutdown_timeout)
+    return Session(handler, options, on_handler_error, Farewell(shutdown_timeout))

@@ -41,10 +41,15 @@ from .._connection.link import Farewell, Link
 from .._errors import ConnectionFailed
 from .._nursery import find_leaves, split_failures
 from .._options import ConnectionOptions
-from .._protocol.server_handshake import Refusal, ServerHandshake
+from .._protocol.server_handshake import ServerHandshake
 from .._protocol.upgrade_request import UpgradeRequest
 from .._transport.listen import prepare_accepted
-from .exchange import Exchange, receive_request, say_and_end
+from .exchange import (
+    Exchange,
+    receive_request,
+    receive_request_now,
+    say_and_end,
+)
 from .request import WebSocketRequest
 
 logger = logging.getLogger("trio-websocket")
@@ -66,51 +71,63 @@ class Session:
         handler: The application.
         options: The options of each connection.
         on_handler_error: What to do with an exception of the handler's.
-        shutdown_timeout: Seconds that a cancelled connection may take to say goodbye.
+        farewell: What a cancelled connection says.
 
     """
 
     handler: Handler
     options: ConnectionOptions
     on_handler_error: OnHandlerError
-    shutdown_timeout: float
+    farewell: Farewell
 
-    async def run(  # noqa: ASYNC910  # each way leads over receive_request
+    async def run(  # noqa: ASYNC910  # each way leads over a nursery or a wait
         self, accepted: trio.abc.Stream
     ) -> None:
         """Serve one client; the caller closes the stream."""
         stream = prepare_accepted(accepted)
-        handshake = ServerHandshake()
-        request = await self._receive(stream, handshake)
-        if request is not None:
-            async with trio.open_nursery() as nursery:
-                exchange = Exchange(
-                    stream,
-                    handshake,
-                    request,
-                    nursery=nursery,
-                    options=self.options,
-                    farewell=Farewell(self.shutdown_timeout),
-                    run_link=_run_contained,
-                )
-                await self._handle(exchange)
+        received = await self._receive(stream)
+        if received is None:
+            return
+        async with trio.open_nursery() as nursery:
+            exchange = Exchange(
+                stream,
+                *received,
+                nursery=nursery,
+                options=self.options,
+                farewell=self.farewell,
+                run_link=_run_contained,
+            )
+            request = WebSocketRequest(exchange, received[1])
+            del received  # all that follows is long, and most clients are idle
+            raised = None
+            try:
+                await self.handler(request)
+            except BaseException as error:  # noqa: ASYNC103, BLE001  # raised there:
+                raised = error
+            try:
+                await self._conclude(exchange, request, raised)
+            finally:
+                del raised  # its traceback holds this frame
 
-    async def _receive(  # noqa: ASYNC910  # receive_request is a checkpoint
-        self, stream: trio.abc.Stream, handshake: ServerHandshake
-    ) -> UpgradeRequest | None:
+    async def _receive(  # noqa: ASYNC910  # waits only if nothing is here
+        self, stream: trio.abc.Stream
+    ) -> tuple[ServerHandshake, UpgradeRequest] | None:
         """Wait for a good request; a bad one is answered here."""
+        handshake = ServerHandshake()
         request = None
         try:
-            with trio.move_on_after(  # noqa: ASYNC912  # as above
-                self.options.connect_timeout
-            ):
-                request = await receive_request(stream, handshake, self.options)
-            if isinstance(request, Refusal):
+            request = receive_request_now(stream, handshake, self.options)
+            if request is None:
+                with trio.move_on_after(  # noqa: ASYNC912  # as above
+                    self.options.connect_timeout
+                ):
+                    request = await receive_request(stream, handshake, self.options)
+            if isinstance(request, UpgradeRequest):
+                return handshake, request
+            if request is not None:
                 logger.debug("refused %r: %s", stream, request.problem)
                 seconds = self.options.disconnect_timeout
                 await say_and_end(stream, request.answer, seconds)
-            else:
-                return request
         except ConnectionFailed as error:
             logger.debug("a client left before its request: %s", error)
         except Exception:
@@ -118,9 +135,13 @@ class Session:
             logger.exception("%r failed before its request", stream)
         return None  # noqa: ASYNC910  # as above
 
-    async def _handle(self, exchange: Exchange) -> None:
-        request = WebSocketRequest(exchange)
-        raised = await _call(self.handler, request)
+    async def _conclude(
+        self,
+        exchange: Exchange,
+        request: WebSocketRequest,
+        raised: BaseException | None,
+    ) -> None:
+        """Tell the client that the handler is done, and the program if it failed."""
         if raised is None:
             await _dismiss(exchange, _NORMAL_CLOSURE)
             return
@@ -160,15 +181,6 @@ class Session:
             # In a cancelled task also what was to be raised: trio.serve_listeners, when
             # it closes the stream, would put its own Cancelled in the place of it.
             logger.error("the handler of %s failed", subject, exc_info=failure)
-
-
-async def _call(handler: Handler, request: WebSocketRequest) -> BaseException | None:
-    """Run the handler and return what it raised."""
-    try:
-        await handler(request)
-    except BaseException as raised:  # noqa: ASYNC103, BLE001  # raised by the caller
-        return raised  # noqa: ASYNC104, ASYNC910  # as above
-    return None
 
 
 async def _run_contained(link: Link) -> None:  # noqa: ASYNC910  # as run does

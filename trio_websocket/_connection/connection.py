@@ -54,7 +54,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     """
 
-    # What each connection needs is kept small; attributes of the program's go elsewhere.
+    # What each of them needs is kept small; attributes of the program go elsewhere.
     __slots__ = (
         "__dict__",
         "__weakref__",

@@ -1,7 +1,7 @@
 """The compiled lane: the part of the build that pyproject.toml cannot say.
 
 It is optional: where it cannot be compiled, a warning is all that comes of it, and the
-lane in Python serves instead. On PyPy that one is the faster of the two anyway.
+lane in Python serves instead. It is for CPython only: to PyPy, a call into C is dear.
 
 Ordinary CPython gets the stable ABI, so that one build serves every version from 3.11
 on. Free-threaded CPython has none.

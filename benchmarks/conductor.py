@@ -18,6 +18,7 @@ from results import Result
 from roster import ROSTER, Peer
 from rows import PLACEMENTS, ROLES, ROWS, Row
 
+_RESULTS_PER_SAVE = 50
 # Of a measurement that others disturbed.
 _MOST_REPETITIONS = 3
 
@@ -75,10 +76,8 @@ class Conductor:
     rounds: int
     calm: float
 
-    async def run(
-        self, results: list[Result], finish_round: Callable[[], None]
-    ) -> None:
-        """Measure, and say so after each round.
+    async def run(self, results: list[Result], save: Callable[[], None]) -> None:
+        """Measure, and have the results saved now and then, and in the end.
 
         Cancellation:
             What was measured until then is in the results. So it is at SIGTERM, after
@@ -92,8 +91,10 @@ class Conductor:
                     for job in self._find_order(number):
                         progress.show(f"round {number + 1}: {describe(job)}")
                         results.append(await self._measure_calmly(number, job))
-                    finish_round()
+                        if len(results) % _RESULTS_PER_SAVE == 0:
+                            save()
             nursery.cancel_scope.cancel()
+        save()
 
     def _find_order(self, number: int) -> Iterator[Job]:
         # Every second round goes backwards, so that no peer is always behind the same

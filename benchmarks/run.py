@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--calm", type=float, default=math.inf, metavar="CPUS", help=_CALM_HELP)
     add("--quick", action="store_true", help="one short round of a few rows and peers")
     add("--list", action="store_true", help="print the names of rows and peers")
-    add("--json", type=Path, metavar="FILE", help="save the results, after each round")
+    add("--json", type=Path, metavar="FILE", help="save the results, now and then, too")
     add("--table", type=Path, metavar="FILE", help="show saved results, measure none")
     add("--plot", type=Path, metavar="FOLDER", help="draw the results, too")
     add("--csv", type=Path, metavar="FOLDER", help="write the medians as tables, too")
@@ -155,11 +156,14 @@ def measure_all(options: Options) -> Results:
         results = Results(describe_machine(settings, options.rounds))
         conductor = Conductor(settings, jobs, options.rounds, options.calm)
 
-        def finish_round() -> None:
+        def save() -> None:
             if options.json is not None:
                 results.save(options.json)
 
-        trio.run(conductor.run, results.results, finish_round)
+        # The conductor ends at SIGTERM. It may come twice, to us and to our group, and
+        # the second one must not take away what was measured.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        trio.run(conductor.run, results.results, save)
     return results
 
 

@@ -307,6 +307,25 @@ async def test_what_was_received_in_vain_is_turned_away_in_a_block() -> None:
         assert rig.connection.close_received is not None
 
 
+async def test_no_more_is_received_than_somebody_takes() -> None:
+    """At most the queue and two receives are held; the rest stays with the peer."""
+    message = build_header(Opcode.BINARY, 1000) + bytes(1000)
+    async with (
+        open_socket_rig(kind=CountingStream) as rig,
+        trio.open_nursery() as nursery,
+    ):
+        await make_much_flow(rig)
+        nursery.start_soon(rig.peer.send_bytes, message * 1000)
+        for taken in range(1, 401):
+            await rig.connection.get_message()
+            if taken % 20 == 0:
+                await settle()
+                stream = rig.link.stream
+                assert isinstance(stream, CountingStream)
+                assert stream.others - MUCH < taken * 1004 + 2 * 65_536
+        nursery.cancel_scope.cancel()
+
+
 # The end of the stream.
 
 

@@ -44,7 +44,7 @@ def test_there_may_be_no_lane() -> None:
     assert choose_lane("off") is None
 
 
-@pytest.mark.parametrize("wanted", ["C", "on", "pyhton", " "])
+@pytest.mark.parametrize("wanted", ["C", "on", "Python", " "])
 def test_a_lane_of_another_name_is_refused(wanted: str) -> None:
     with pytest.raises(ValueError, match="must be off, python or c") as caught:
         choose_lane(wanted)

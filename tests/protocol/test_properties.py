@@ -593,6 +593,12 @@ def scripts(draw: st.DrawFn) -> Script:
     )
 
 
+def text(side: ConnectionType, payload: bytes) -> bytes:
+    key = KEY if side is SERVER else None
+    header = build_header(TEXT, len(payload), masking_key=key)
+    return header + mask_payload(payload, key or bytes(4))
+
+
 @pytest.mark.timeout(900)  # a profile may ask for many thousand examples
 @given(script=scripts())
 @example(Script(CLIENT, b"\x81\x01a\xc1\x01a"))
@@ -603,6 +609,10 @@ def scripts(draw: st.DrawFn) -> Script:
 @example(Script(CLIENT, b"\x82\x7e\x01\x00" + bytes(256), [2], rooms=[1, 0]))
 @example(Script(CLIENT, b"\x81\x7e\x01\x00" + b"\xff" * 256, [20], spares=[0]))
 @example(Script(CLIENT, b"\x82\x05abcde", [4], max_size=4, is_patient=False))
+@example(Script(CLIENT, text(CLIENT, b"a" * 299 + b"\xc3"), [10]))
+@example(Script(CLIENT, text(CLIENT, "€".encode() * 99 + b"\xe2\x28"), [10, 200, 302]))
+@example(Script(SERVER, text(SERVER, "€".encode() * 99 + b"\xff"), [10, 200, 303]))
+@example(Script(SERVER, text(SERVER, "😀".encode() * 40_000) * 2, [9, 9_999, 140_001]))
 def test_no_lane_makes_a_difference(script: Script) -> None:
     Hearing(script).run()
 

@@ -92,10 +92,9 @@ async def test_a_socket_accepted_beneath_tls_can_hold_what_does_not_leave(
     [listener] = await open_listeners("127.0.0.1", 0, server_tls)
     client = await trio.open_tcp_stream("127.0.0.1", find_port(listener))
     accepted = await listener.accept()
-    assert isinstance(accepted, trio.SSLStream)
     tls_stream = cast("trio.SSLStream[trio.abc.Stream]", accepted)
     assert isinstance(tls_stream.transport_stream, HoldingStream)
-    await close(client, accepted, listener)
+    await close(client, tls_stream, listener)
 
 
 @pytest.mark.parametrize("is_ours", [True, False])

@@ -413,12 +413,12 @@ async def test_a_send_that_has_begun_is_not_cancelled() -> None:
     client, server = await open_holding_pair()
     async with client, server:
         client.hold()
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(client.send_all, b"whole")
-                while (received := server.read_now(100)) is None:
-                    await trio.lowlevel.checkpoint()
-                scope.cancel()
+        received: bytes | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_all, b"whole")
+            await server.wait_readable()
+            received = server.read_now(100)
+            nursery.cancel_scope.cancel()
         assert received == b"whole"
 
 

@@ -213,7 +213,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             raise self._closing.error() from self._closing.cause
         if turns.is_used_up(inbox.taken_size):
             await inbox.let_others_run()
-        return message
+        return message  # noqa: ASYNC910  # see turns
 
     @trio.lowlevel.enable_ki_protection
     async def get_messages(self, limit: int | None = None) -> list[str | bytes]:

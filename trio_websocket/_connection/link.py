@@ -87,9 +87,9 @@ class Link:
         *,
         farewell: Farewell | None,
     ) -> None:
-        self.name = name
-        self.stream = stream
-        self.engine = engine
+        self.name: str = name
+        self.stream: trio.abc.Stream = stream
+        self.engine: Engine = engine
         self.round_trips: RoundTrips = RoundTrips()
         self.closing: Closing = Closing(
             name, engine, disconnect_timeout=options.disconnect_timeout

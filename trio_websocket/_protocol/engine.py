@@ -143,7 +143,7 @@ class Engine:
         is_client: bool,
         lane: Lane | None = None,
     ) -> None:
-        self.is_client = is_client
+        self.is_client: bool = is_client
         self.state: ConnectionState = ConnectionState.OPEN
         self.is_over: bool = False
         self._connection = connection

@@ -75,7 +75,7 @@ class Exchange:
         farewell: Farewell | None = None,
         run_link: Callable[[Link], Awaitable[object]] = Link.run,
     ) -> None:
-        self.stream = stream
+        self.stream: trio.abc.Stream = stream
         self.ends: Ends = Ends(stream)
         self.connection: WebSocketConnection | None = None
         self._target = request.target

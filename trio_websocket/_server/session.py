@@ -123,7 +123,7 @@ class Session:
                 ):
                     request = await receive_request(stream, handshake, self.options)
             if isinstance(request, UpgradeRequest):
-                return handshake, request
+                return handshake, request  # noqa: ASYNC910  # as above
             if request is not None:
                 logger.debug("refused %r: %s", stream, request.problem)
                 seconds = self.options.disconnect_timeout

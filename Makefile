@@ -95,7 +95,7 @@ pyright: env
 # build/lib would bring modules back that are no longer there.
 INSTALLED := build/verifytypes
 verifytypes: env
-	rm -rf build/lib $(INSTALLED)
+	rm -rf build/lib* $(INSTALLED)
 	"$(PY)" -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --target $(INSTALLED)/site .
 	cd $(INSTALLED) && PATH="$(BIN):$$PATH" PYTHONPATH=site PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
 		"$(BIN)/pyright" --ignoreexternal --verifytypes trio_websocket

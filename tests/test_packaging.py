@@ -9,7 +9,9 @@ import tomllib
 import zipfile
 from email import message_from_bytes
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from sysconfig import get_config_var
 
 import pytest
 from packaging.requirements import Requirement
@@ -32,9 +34,10 @@ IMPORT = (
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy, so that nothing stale in build/ gets into it."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("LICENSE", "MANIFEST.in", "README.rst", "pyproject.toml"):
+    for name in ("LICENSE", "MANIFEST.in", "README.rst", "pyproject.toml", "setup.py"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "trio_websocket", source / "trio_websocket")
+    ignore = shutil.ignore_patterns("*.so", "*.pyd")
+    shutil.copytree(ROOT / "trio_websocket", source / "trio_websocket", ignore=ignore)
     shutil.copytree(ROOT / "tests", source / "tests")
     target = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-c", BUILD, target], cwd=source, check=True)
@@ -58,14 +61,29 @@ def find_distributions(*names: str) -> set[str]:
     return found
 
 
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython" or bool(get_config_var("Py_GIL_DISABLED")),
+    reason="only ordinary CPython has a stable ABI",
+)
 def test_a_wheel_is_for_every_python_and_has_our_version(wheel: Path) -> None:
-    assert wheel.name == f"trio_websocket-{__version__}-py3-none-any.whl"
+    assert wheel.name.startswith(f"trio_websocket-{__version__}-cp311-abi3-")
+
+
+@pytest.mark.skipif(
+    find_spec("trio_websocket._protocol._speedups") is None,
+    reason="the compiled lane was not built here",
+)
+def test_a_wheel_holds_the_compiled_lane_and_not_its_source(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    parts = [name.rpartition("/")[2] for name in names if "_speedups" in name]
+    suffixes = sorted(part.rpartition(".")[2] for part in parts)
+    assert suffixes in (["pyi", "so"], ["pyd", "pyi"])
 
 
 def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0].removesuffix(".dist-info") for name in names}
-    assert folders == {"trio_websocket", wheel.name.removesuffix("-py3-none-any.whl")}
+    assert folders == {"trio_websocket", f"trio_websocket-{__version__}"}
 
 
 def test_a_wheel_says_that_it_is_typed(wheel: Path) -> None:

@@ -257,6 +257,25 @@ async def test_a_send_cancelled_while_its_bytes_are_held_ends_at_once(
         assert await bench.receive(15) == b"held and behind"
 
 
+async def test_what_is_held_for_a_sender_that_was_cancelled_leaves_by_itself(
+    open_bench: OpenBench,
+) -> None:
+    """Also if it was cancelled while it was encrypting."""
+    async with open_bench() as bench, trio.open_nursery() as nursery:
+        bench.outbox.start(nursery)
+        bench.transport.is_slow = True
+        async with trio.open_nursery() as senders:
+            senders.start_soon(bench.send, b"held")
+            await trio.testing.wait_all_tasks_blocked()
+            senders.cancel_scope.cancel()
+            bench.transport.go_on()
+            bench.transport.is_full = True
+        assert bench.outcomes == ["cancelled"]
+        await trio.testing.wait_all_tasks_blocked()
+        bench.transport.go_on()
+        assert await bench.receive(4) == b"held"
+
+
 async def test_what_comes_while_a_sender_encrypts_leaves_behind_it(
     open_bench: OpenBench,
 ) -> None:

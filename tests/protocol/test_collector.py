@@ -256,7 +256,7 @@ def test_no_more_than_one_buffer_is_kept_and_none_that_is_very_large() -> None:
     with trace_memory():
         collectors = [
             Collector(parse(build_header(Opcode.BINARY, size)), PYTHON_LANE)
-            for size in (16 * MEBIBYTE, 3 * MEBIBYTE, 3 * MEBIBYTE)
+            for size in (3 * MEBIBYTE, 3 * MEBIBYTE, 16 * MEBIBYTE)
         ]
         fill_all(collectors)
         while collectors:
@@ -279,8 +279,10 @@ FAULTS = {
 
 
 def find_violation(engine: Engine, frame: bytes) -> tuple[int, ViolationFound]:
-    """Feed byte by byte and tell at which the violation was found."""
-    for position in range(len(frame)):
+    """Feed a header and a payload byte by byte; tell where the violation was found."""
+    head_size = parse(frame).size
+    engine.receive_data(frame[:head_size])
+    for position in range(head_size, len(frame)):
         engine.receive_data(frame[position : position + 1])
         while True:
             event = engine.next_event(room=1, max_size=10_000)

@@ -23,6 +23,7 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, derandomize="CI" in os.environ
 )
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
+hypothesis.settings.register_profile("many", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]

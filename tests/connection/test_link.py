@@ -232,6 +232,45 @@ async def test_a_violation_is_answered_though_that_has_to_wait_for_the_network(
         await rig.connection.wait_closed()
 
 
+class SilentPeer(trio.abc.Stream):
+    """A stream on which a peer breaks a rule and is silent from then on."""
+
+    def __init__(self) -> None:
+        self._is_first = True
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        return len(data)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise AssertionError(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise AssertionError("never asked")
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        assert max_bytes == 65536
+        if self._is_first:
+            self._is_first = False
+            return b"\x83\x80\0\0\0\0"
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_peer_that_broke_a_rule_has_a_second_to_go(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The Close has left at once, and the end of sending needs a task."""
+    connection, link = build_connection(SilentPeer(), is_client=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        await connection.wait_closed()
+    assert trio.current_time() == 1
+    assert connection.close_sent is not None
+    assert connection.close_sent.code == 1002
+
+
 @pytest.mark.parametrize("is_cancelled", [True, False])
 async def test_a_connection_may_end_in_the_moment_in_which_something_has_to_wait(
     *, is_cancelled: bool

@@ -298,6 +298,8 @@ async def test_a_close_behind_many_messages_is_seen_when_few_are_unread(
             build_frame(Opcode.TEXT, b"x") * 20 + build_frame(Opcode.CLOSE, b"\x0f\xa1")
         )
         for _ in range(20 - int(min(queue_size, 20))):
+            await settle()
+            assert get_code(rig.connection) is None
             await rig.connection.get_message()
         assert await rig.peer.receive_close() == (4001, "")
         assert len(await take_until_closed(rig.connection)) == min(queue_size, 20)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 import trio
@@ -168,6 +168,19 @@ async def test_a_large_message_is_received_straight_to_its_place(
         assert isinstance(stream, CountingStream)
         is_straight = stream.straight > 2 * stream.others
         assert is_straight is (LANE is not None)
+
+
+async def test_a_task_goes_on_receiving_behind_a_large_message() -> None:
+    """If the message was received straight to its place, which a lane can do."""
+    async with open_socket_rig() as rig:
+        await make_much_flow(rig)
+        write(rig, build_frame(rig, Opcode.BINARY, bytes(150_000)))
+        with trio.testing.assert_no_checkpoints():
+            assert await rig.connection.get_message() == bytes(150_000)
+        write(rig, build_frame(rig, Opcode.TEXT, b"behind"))
+        without_lane = LANE is None
+        with nullcontext() if without_lane else trio.testing.assert_no_checkpoints():
+            assert await rig.connection.get_message() == "behind"
 
 
 @pytest.mark.parametrize("receive_size", [1, 2, 7])

@@ -270,7 +270,7 @@ class Reader:
     def _receive_now(self, stream: ReadsNow) -> int | None:
         """Receive what is there and tell how many bytes; None if there are none yet."""
         size = self._receive_size or RECEIVE_BYTES
-        vacancy = self._engine.vacancy(_VACANCY_FACTOR * size)
+        vacancy = self._engine.vacancy(_VACANCY_FACTOR * size, least=size)
         if vacancy is None:
             data = stream.read_now(size)
             count = None if data is None else len(data)

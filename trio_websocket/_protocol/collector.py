@@ -64,6 +64,11 @@ class Collector:
         self._decoder: codecs.IncrementalDecoder | None = None
 
     @property
+    def missing(self) -> int:
+        """How many bytes of the payload are not here."""
+        return self.frame.payload_length - self._filled
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing of the payload is missing."""
         return self._filled == self.frame.payload_length

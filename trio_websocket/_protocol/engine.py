@@ -188,15 +188,23 @@ class Engine:
             self._data = rest + data if rest else bytes(data)
             self._start = 0
 
-    def vacancy(self, size: int) -> memoryview | None:
+    def vacancy(self, size: int, *, least: int = 1) -> memoryview | None:
         """Return where bytes may be received straight to, if a large frame arrives.
 
-        Whoever writes there releases the view and tells ``fill_vacancy``. None means
-        that bytes are to be given to ``receive_data``.
+        Whoever writes there releases the view and tells ``fill_vacancy``.
+
+        Args:
+            size: How many bytes will be written there at most.
+            least: How many bytes must be missing to make it worth while.
+
+        Returns:
+            The view; None if bytes are to be given to ``receive_data``.
+
         """
-        if self._collector is None or self._collector.is_done or self._data:
+        collector = self._collector
+        if collector is None or collector.missing < least or self._data:
             return None
-        return self._collector.vacancy(size)
+        return None if collector.is_invalid else collector.vacancy(size)
 
     def fill_vacancy(self, size: int) -> None:
         """Take note that so many bytes were received straight to their place."""

@@ -112,10 +112,12 @@ autobahn: env  ## run the Autobahn test suite in both roles and with each lane (
 		echo "== lane $$lane"; TRIO_WEBSOCKET_LANE=$$lane "$(PY)" autobahn/run.py; \
 	done
 
+# The tests of the protocol run with each lane in any case.
 lanes: env  ## run the tests with each lane that is not the default, without coverage
 	@set -e; for lane in off python; do \
 		echo "== lane $$lane"; \
-		TRIO_WEBSOCKET_LANE=$$lane "$(PY)" -m pytest -p no:cacheprovider; \
+		TRIO_WEBSOCKET_LANE=$$lane "$(PY)" -m pytest -p no:cacheprovider \
+			tests/connection tests/client tests/server tests/integration tests/testing; \
 	done
 
 # The editable installation builds the compiled parts, where there is a compiler. Version

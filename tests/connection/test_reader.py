@@ -289,8 +289,9 @@ async def test_a_ping_behind_many_messages_is_answered_when_few_are_unread(
 
 
 @QUEUE_SIZES
+@pytest.mark.parametrize("name", ["get_message", "receive"])
 async def test_a_close_behind_many_messages_is_seen_when_few_are_unread(
-    queue_size: float,
+    queue_size: float, name: str
 ) -> None:
     options = ConnectionOptions(message_queue_size=queue_size)
     async with open_rig(options=options) as rig:
@@ -300,7 +301,7 @@ async def test_a_close_behind_many_messages_is_seen_when_few_are_unread(
         for _ in range(20 - int(min(queue_size, 20))):
             await settle()
             assert get_code(rig.connection) is None
-            await rig.connection.get_message()
+            await getattr(rig.connection, name)()
         assert await rig.peer.receive_close() == (4001, "")
         assert len(await take_until_closed(rig.connection)) == min(queue_size, 20)
 

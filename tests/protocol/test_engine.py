@@ -1256,12 +1256,22 @@ def test_a_vacancy_ends_with_its_frame_and_may_be_filled_in_part(
     assert ask(engine) == MessagesReceived([b"abcd"], len(stream))
 
 
-def measure_vacancy(engine: Engine) -> int | None:
-    vacancy = engine.vacancy(1000)
+def measure_vacancy(engine: Engine, *, least: int = 1) -> int | None:
+    vacancy = engine.vacancy(1000, least=least)
     if vacancy is None:
         return None
     with vacancy:
         return len(vacancy)
+
+
+def test_a_vacancy_may_be_too_small_to_be_worth_while(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    feed(engine, frame(side, BINARY, bytes(100))[:-10])
+    assert measure_vacancy(engine, least=11) is None
+    assert measure_vacancy(engine, least=10) == 10
+    assert measure_vacancy(engine, least=1) == 10
 
 
 def test_without_a_lane_there_is_no_vacancy(side: ConnectionType) -> None:

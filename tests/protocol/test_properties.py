@@ -605,6 +605,8 @@ def text(side: ConnectionType, payload: bytes) -> bytes:
 @example(Script(CLIENT, b"\x82\x01a\x81\x01\xff"))
 @example(Script(CLIENT, b"\x81\x80abcd"))
 @example(Script(SERVER, b"\x81\x81abcd\x00"))
+@example(Script(CLIENT, b"\x82\x7e\x00\x01a"))
+@example(Script(CLIENT, b"\x82\x7f" + (126).to_bytes(8) + bytes(126)))
 @example(Script(SERVER, b"\x82\xfe\x00\x7dabcd", [1, 2, 3, 4, 5]))
 @example(Script(CLIENT, b"\x82\x7e\x01\x00" + bytes(256), [2], rooms=[1, 0]))
 @example(Script(CLIENT, b"\x81\x7e\x01\x00" + b"\xff" * 256, [20], spares=[0]))

@@ -772,7 +772,7 @@ async def test_a_task_that_waits_gets_what_is_still_decoded_at_the_end() -> None
         nursery.start_soon(take_all)
         await settle()
         ping = build_frame(Opcode.PING, b"")
-        await rig.peer.send_bytes(ping * 40 + build_frame(Opcode.TEXT, b"x") * 10)
+        await rig.peer.send_bytes(ping * 100 + build_frame(Opcode.TEXT, b"x") * 10)
     assert taken == ["x"] * 10
     assert isinstance(rig.link.closing.cause, trio.BrokenResourceError)
 

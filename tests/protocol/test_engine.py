@@ -66,10 +66,12 @@ def side(request: pytest.FixtureRequest) -> ConnectionType:
 def find_lane(request: pytest.FixtureRequest) -> Lane | None:
     name = request.param
     assert isinstance(name, str)
-    try:
-        return choose_lane(name)
-    except ImportError as error:
-        pytest.skip(str(error))
+    if name == "c":
+        pytest.importorskip(
+            "trio_websocket._protocol._speedups",
+            reason="the compiled lane was not built",
+        )
+    return choose_lane(name)
 
 
 @pytest.fixture(params=["off", "python", "c"])
@@ -977,7 +979,7 @@ class Recorder:
         return self._lane.decode(data, start, is_client, limit, max_size)
 
     def encode(self, message: str | bytes, masking_key: bytes | None, /) -> bytes:
-        return self._lane.encode(message, masking_key)
+        raise AssertionError(message, masking_key)
 
     def encode_batch(
         self,
@@ -987,7 +989,7 @@ class Recorder:
         max_size: int,
         /,
     ) -> tuple[bytes, int]:
-        return self._lane.encode_batch(messages, start, masking_keys, max_size)
+        raise AssertionError(messages, start, masking_keys, max_size)
 
     def mask(  # noqa: PLR0917  # as declared
         self,
@@ -998,7 +1000,7 @@ class Recorder:
         masking_key: bytes,
         /,
     ) -> None:
-        self._lane.mask(target, source, start, stop, masking_key)
+        raise AssertionError(target, source, start, stop, masking_key)
 
 
 def test_the_lane_is_told_where_it_is_and_what_it_may_take(

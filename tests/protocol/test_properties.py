@@ -474,14 +474,13 @@ class Hearing:
 
     def run(self) -> None:
         """Have all of the stream received, and the end of it."""
-        position = 0
-        for count in itertools.count():
-            if position == len(self._script.stream):
-                break
+        position = count = 0
+        while position < len(self._script.stream):
             position += self._receive(self._cut(position))
             self._compare(next(self._rooms))
             if count == self._script.close_at:
                 self._close()
+            count += 1
         while self._compare(300).pause is Pause.ROOM:
             pass
         for witness in self._witnesses:
@@ -516,9 +515,9 @@ class Hearing:
         return expected
 
     def _close(self) -> None:
-        for witness in self._witnesses:
-            if witness.engine.state in MAY_SEND_CLOSE:
-                witness.engine.send_close(1000, "")
+        engines = [witness.engine for witness in self._witnesses]
+        for engine in [each for each in engines if each.state in MAY_SEND_CLOSE]:
+            engine.send_close(1000, "")
 
 
 UNITS = [b"a", b"\x00", *(char.encode() for char in "é€😀")]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
 import pytest
 import trio
 import trio.testing
@@ -8,8 +11,16 @@ from trio_websocket import CloseReason, ConnectionClosed, ConnectionFailed
 from trio_websocket._options import ConnectionOptions
 from trio_websocket._protocol.server_handshake import Refusal, ServerHandshake
 from trio_websocket._protocol.upgrade_request import UpgradeRequest
-from trio_websocket._server.exchange import Exchange, receive_request, say_and_end
+from trio_websocket._server.exchange import (
+    Exchange,
+    receive_request,
+    receive_request_now,
+    say_and_end,
+)
 from trio_websocket.testing import FaultyStream, RawPeer, open_connection_pair
+
+StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
+OpenStreamPair = Callable[[str], AbstractAsyncContextManager[StreamPair]]
 
 Clock = trio.testing.MockClock
 
@@ -344,3 +355,16 @@ async def test_an_end_that_was_told_before_the_peer_closed_too_is_its_own() -> N
         assert early.value.reason is not late.value.reason
         assert exchange.is_own_end(early.value)
         assert exchange.is_own_end(late.value)
+
+
+async def test_a_stream_that_fails_has_no_request_yet(
+    open_stream_pair: OpenStreamPair,
+) -> None:
+    """Whoever waits for it then is told why."""
+    async with open_stream_pair("socket") as (stream, _):
+        await stream.aclose()
+        assert (
+            receive_request_now(stream, ServerHandshake(), ConnectionOptions()) is None
+        )
+        with pytest.raises(ConnectionFailed):
+            await receive_request(stream, ServerHandshake(), ConnectionOptions())

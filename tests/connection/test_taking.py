@@ -174,9 +174,9 @@ async def test_a_task_goes_on_receiving_behind_a_large_message() -> None:
     """If the message was received straight to its place, which a lane can do."""
     async with open_socket_rig() as rig:
         await make_much_flow(rig)
-        write(rig, build_frame(rig, Opcode.BINARY, bytes(150_000)))
+        write(rig, build_frame(rig, Opcode.BINARY, bytes(200_000)))
         with trio.testing.assert_no_checkpoints():
-            assert await rig.connection.get_message() == bytes(150_000)
+            assert await rig.connection.get_message() == bytes(200_000)
         write(rig, build_frame(rig, Opcode.TEXT, b"behind"))
         without_lane = LANE is None
         with nullcontext() if without_lane else trio.testing.assert_no_checkpoints():

@@ -62,3 +62,15 @@ def build(message: str | bytes, key: bytes | None) -> bytes:
     if isinstance(message, str):
         return build_frame(Opcode.TEXT, message.encode(), key)
     return build_frame(Opcode.BINARY, message, key)
+
+
+class ViewingLane:
+    """A lane that is given views, whether or not it would ask for them."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.name = lane.name
+        self.decodes_views = True
+        self.decode = lane.decode
+        self.encode = lane.encode
+        self.encode_batch = lane.encode_batch
+        self.mask = lane.mask

@@ -42,9 +42,12 @@ from trio_websocket._protocol.frame_header import (
     mask_payload,
     parse_header,
 )
-from trio_websocket._protocol.lane import Lane, choose_lane
+from trio_websocket._protocol.lane import PYTHON_LANE, Lane, choose_lane
+from trio_websocket._protocol.receive_buffer import ReceiveBuffer
 from trio_websocket._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
 from trio_websocket._protocol.state import ConnectionState, Step
+
+from .lanes import ViewingLane
 
 CLIENT, SERVER = ConnectionType
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
@@ -139,15 +142,19 @@ class Listener:
         """Tell all of the chunks, received one by one, and the last pause."""
         reports: list[Report] = []
         for event in feed(self.engine, *chunks, room=room):
-            match event:
-                case MessagesReceived(messages=messages):
-                    reports += messages
-                case Piece():
-                    message = self._assembler.add(event)
-                    reports += [] if message is None else [message]
-                case _:
-                    reports.append(event)
+            reports += self.report(event)
         return reports
+
+    def report(self, event: Event | Pause) -> list[Report]:
+        """Tell what an event comes to."""
+        match event:
+            case MessagesReceived(messages=messages):
+                return [*messages]
+            case Piece():
+                message = self._assembler.add(event)
+                return [] if message is None else [message]
+            case _:
+                return [event]
 
 
 @pytest.fixture
@@ -963,19 +970,20 @@ class Recorder:
 
     def __init__(self, lane: Lane) -> None:
         self.name = "recorder"
+        self.decodes_views = lane.decodes_views
         self.asked: list[Asked] = []
         self._lane = lane
 
     def decode(  # noqa: PLR0917  # as declared
         self,
-        data: bytes,
+        data: bytes | memoryview,
         start: int,
         is_client: bool,  # noqa: FBT001  # as declared
         limit: int,
         max_size: int,
         /,
     ) -> tuple[list[str | bytes], int]:
-        self.asked.append(Asked(data[start:], is_client, limit, max_size))
+        self.asked.append(Asked(bytes(data[start:]), is_client, limit, max_size))
         return self._lane.decode(data, start, is_client, limit, max_size)
 
     def encode(self, message: str | bytes, masking_key: bytes | None, /) -> bytes:
@@ -1228,14 +1236,14 @@ def test_both_ways_to_receive_may_take_turns(
     side: ConnectionType, real_lane: Lane
 ) -> None:
     engine = make_engine(side, real_lane)
-    stream = frame(side, BINARY, b"0123456789")
+    stream = frame(side, TEXT, b"0123456789")
     feed(engine, stream[:-8], stream[-8:-7])
     fill(engine, stream[-7:-5])
     feed(engine, stream[-5:-3])
     fill(engine, stream[-3:-1])
     assert feed(engine, stream[-1:] + stream) == [
-        MessagesReceived([b"0123456789"], len(stream)),
-        MessagesReceived([b"0123456789"], len(stream)),
+        MessagesReceived(["0123456789"], len(stream)),
+        MessagesReceived(["0123456789"], len(stream)),
         Pause.DATA,
     ]
 
@@ -1244,7 +1252,7 @@ def test_a_vacancy_ends_with_its_frame_and_may_be_filled_in_part(
     side: ConnectionType, real_lane: Lane
 ) -> None:
     engine = make_engine(side, real_lane)
-    stream = frame(side, BINARY, b"abcd")
+    stream = frame(side, TEXT, b"abcd")
     feed(engine, stream[:-4])
     vacancy = engine.vacancy(1000)
     assert vacancy is not None
@@ -1255,7 +1263,7 @@ def test_a_vacancy_ends_with_its_frame_and_may_be_filled_in_part(
     assert measure_vacancy(engine) == 1
     assert ask(engine) is Pause.DATA
     fill(engine, stream[-1:])
-    assert ask(engine) == MessagesReceived([b"abcd"], len(stream))
+    assert ask(engine) == MessagesReceived(["abcd"], len(stream))
 
 
 def measure_vacancy(engine: Engine, *, least: int = 1) -> int | None:
@@ -1270,7 +1278,7 @@ def test_a_vacancy_may_be_too_small_to_be_worth_while(
     side: ConnectionType, real_lane: Lane
 ) -> None:
     engine = make_engine(side, real_lane)
-    feed(engine, frame(side, BINARY, bytes(100))[:-10])
+    feed(engine, frame(side, TEXT, bytes(100))[:-10])
     assert measure_vacancy(engine, least=11) is None
     assert measure_vacancy(engine, least=10) == 10
     assert measure_vacancy(engine, least=1) == 10
@@ -1315,7 +1323,7 @@ def test_there_is_no_vacancy_in_front_of_bytes_that_are_here(
     side: ConnectionType, real_lane: Lane
 ) -> None:
     engine = make_engine(side, real_lane)
-    stream = frame(side, BINARY, bytes(100))
+    stream = frame(side, TEXT, bytes(100))
     feed(engine, stream[:50])
     engine.receive_data(stream[50:60])
     assert measure_vacancy(engine) is None
@@ -1328,7 +1336,7 @@ def test_a_frame_that_has_become_whole_waits_to_be_told(
 ) -> None:
     # A stream that is read into an empty vacancy would seem to have ended.
     engine = make_engine(side, real_lane)
-    stream = frame(side, BINARY, bytes(100))
+    stream = frame(side, TEXT, b"a" * 100)
     feed(engine, stream[:50])
     before = engine.has_undecoded
     fill(engine, stream[50:])
@@ -1336,7 +1344,7 @@ def test_a_frame_that_has_become_whole_waits_to_be_told(
     assert measure_vacancy(engine) is None
     engine.receive_data(frame(side, PING))
     assert feed(engine, b"", room=0) == [
-        MessagesReceived([bytes(100)], len(stream)),
+        MessagesReceived(["a" * 100], len(stream)),
         PingReceived(b""),
         Pause.DATA,
     ]
@@ -1367,7 +1375,7 @@ def test_when_all_is_over_there_is_no_vacancy(
     ends: list[Callable[[Engine], None]] = [Engine.refuse, Engine.receive_eof]
     for end in ends:
         engine = make_engine(side, real_lane)
-        feed(engine, frame(side, BINARY, bytes(1000))[:50])
+        feed(engine, frame(side, TEXT, bytes(1000))[:50])
         assert measure_vacancy(engine) is not None
         end(engine)
         assert measure_vacancy(engine) is None
@@ -1379,14 +1387,166 @@ def test_after_our_close_a_large_frame_is_still_collected(
     side: ConnectionType, real_lane: Lane
 ) -> None:
     engine = make_engine(side, real_lane)
-    stream = frame(side, BINARY, bytes(100))
+    stream = frame(side, TEXT, bytes(100))
     feed(engine, stream[:50])
     engine.send_close(1000, "")
     fill(engine, stream[50:])
     assert feed(engine, b"") == [
-        MessagesReceived([bytes(100)], len(stream)),
+        MessagesReceived(["\0" * 100], len(stream)),
         Pause.DATA,
     ]
+
+
+def test_a_small_binary_frame_that_is_still_arriving_gives_no_vacancy(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    stream = frame(side, BINARY, bytes(65_536))
+    assert feed(engine, stream[:-1]) == [Pause.DATA]
+    assert measure_vacancy(engine) is None
+    assert not engine.has_undecoded
+    assert feed(engine, stream[-1:]) == [
+        MessagesReceived([bytes(65_536)], len(stream)),
+        Pause.DATA,
+    ]
+    feed(engine, frame(side, BINARY, bytes(65_537))[:-1])
+    assert measure_vacancy(engine) == 1
+
+
+# Bytes that are received to a buffer that others use, too.
+
+
+class Rival:
+    """Somebody else with bytes in the buffer, who leaves it full of what is wrong."""
+
+    def evict(self) -> None:
+        pass
+
+    def scribble(self, buffer: ReceiveBuffer) -> None:
+        with buffer.lend(self, b"") as view:
+            view[:] = b"\xff" * len(view)
+
+
+@pytest.fixture
+def viewing_lane(real_lane: Lane) -> Lane:
+    """A lane that is given views."""
+    return ViewingLane(real_lane)
+
+
+def receive(engine: Engine, buffer: ReceiveBuffer, data: bytes) -> None:
+    """Receive so many bytes as a stream would: to the buffer, or to a large frame."""
+    vacancy = engine.vacancy(len(data), least=1000, buffer=buffer)
+    assert vacancy is not None
+    with vacancy:
+        vacancy[:] = data
+    engine.fill_vacancy(len(data))
+
+
+@pytest.mark.parametrize("is_disturbed", [False, True], ids=["alone", "disturbed"])
+def test_bytes_may_be_received_to_a_buffer_in_any_two_parts(
+    side: ConnectionType, viewing_lane: Lane, *, is_disturbed: bool
+) -> None:
+    payload = bytes(range(200))
+    message = frame(side, BINARY, payload)
+    stream = (
+        message
+        + frame(side, TEXT, b"text")
+        + frame(side, BINARY, b"frag", fin=False)
+        + frame(side, PING, b"ping")
+        + frame(side, CONTINUATION, b"ment")
+        + message * 2
+        + frame(side, CLOSE, b"\x03\xe8bye")
+    )
+    buffer, rival = ReceiveBuffer(), Rival()
+    for cut in range(1, len(stream)):
+        listener = Listener(make_engine(side, viewing_lane))
+        reports: list[Report] = []
+        for part in (stream[:cut], stream[cut:]):
+            receive(listener.engine, buffer, part)
+            while not isinstance(event := ask(listener.engine), Pause):
+                reports += listener.report(event)
+                if is_disturbed:
+                    rival.scribble(buffer)
+        assert reports == [
+            payload,
+            "text",
+            PingReceived(b"ping"),
+            b"fragment",
+            payload,
+            payload,
+            CloseReceived(1000, "bye"),
+        ]
+
+
+def test_what_is_not_used_stays_in_front_of_what_is_received_next(
+    side: ConnectionType, viewing_lane: Lane
+) -> None:
+    engine = make_engine(side, viewing_lane)
+    buffer = ReceiveBuffer()
+    stream = frame(side, BINARY, bytes(1000))
+    receive(engine, buffer, stream + stream[:600])
+    assert ask(engine) == MessagesReceived([bytes(1000)], len(stream))
+    assert ask(engine) is Pause.DATA
+    vacancy = engine.vacancy(sys.maxsize, buffer=buffer)
+    assert vacancy is not None
+    assert len(vacancy) == len(buffer.view) - 600
+    # Nothing was received after all.
+    receive(engine, buffer, stream[600:])
+    assert ask(engine) == MessagesReceived([bytes(1000)], len(stream))
+    assert ask(engine) is Pause.DATA
+    vacancy = engine.vacancy(sys.maxsize, buffer=buffer)
+    assert vacancy is not None
+    assert len(vacancy) == len(buffer.view)
+
+
+def test_both_kinds_of_memory_may_take_turns(
+    side: ConnectionType, viewing_lane: Lane
+) -> None:
+    engine = make_engine(side, viewing_lane)
+    buffer = ReceiveBuffer()
+    stream = frame(side, BINARY, b"0123456789" * 10_000)
+    for _ in range(2):
+        receive(engine, buffer, stream[:1000])
+        assert ask(engine) is Pause.DATA
+        receive(engine, buffer, stream[1000:-1000])
+        assert ask(engine) is Pause.DATA
+        engine.receive_data(stream[-1000:-10])
+        assert ask(engine) is Pause.DATA
+        assert engine.vacancy(1000, least=11) is None
+        receive(engine, buffer, stream[-10:])
+        assert ask(engine) == MessagesReceived([b"0123456789" * 10_000], len(stream))
+    receive(engine, buffer, stream[:1])
+    assert ask(engine) is Pause.DATA
+    assert feed(engine, stream[1:]) == [
+        MessagesReceived([b"0123456789" * 10_000], len(stream)),
+        Pause.DATA,
+    ]
+
+
+def test_a_buffer_is_not_for_what_is_not_decoded(
+    side: ConnectionType, viewing_lane: Lane
+) -> None:
+    engine = make_engine(side, viewing_lane)
+    stream = frame(side, BINARY, bytes(40_000)) * 2
+    engine.receive_data(stream)
+    assert engine.vacancy(1, buffer=ReceiveBuffer()) is None
+    assert ask(engine, room=2) == MessagesReceived([bytes(40_000)] * 2, len(stream))
+
+
+def test_without_a_lane_that_decodes_views_there_is_no_use_for_a_buffer(
+    side: ConnectionType,
+) -> None:
+    for lane in (None, PYTHON_LANE):
+        engine = make_engine(side, lane)
+        assert engine.vacancy(1, buffer=ReceiveBuffer()) is None
+
+
+def test_when_all_is_over_nothing_is_received_to_a_buffer(
+    side: ConnectionType, viewing_lane: Lane
+) -> None:
+    engine = make_engine(side, viewing_lane)
+    engine.receive_eof()
+    assert engine.vacancy(1, buffer=ReceiveBuffer()) is None
 
 
 # A look ahead.

@@ -56,12 +56,15 @@ from trio_websocket._protocol.frame_header import (
     parse_header,
 )
 from trio_websocket._protocol.lane import PYTHON_LANE, Lane, choose_lane
+from trio_websocket._protocol.receive_buffer import ReceiveBuffer
 from trio_websocket._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
 from trio_websocket._protocol.state import (
     MAY_SEND_CLOSE,
     MAY_SEND_MESSAGES,
     ConnectionState,
 )
+
+from .lanes import ViewingLane
 
 CLIENT, SERVER = ConnectionType
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
@@ -380,9 +383,14 @@ class Witness:
     """One engine, and what it reports with the pieces of messages joined."""
 
     def __init__(
-        self, script: Script, lane: Lane | None, portions: Sequence[int] = ()
+        self,
+        script: Script,
+        lane: Lane | None,
+        portions: Sequence[int] = (),
+        buffer: ReceiveBuffer | None = None,
     ) -> None:
         self.engine = Engine(is_client=script.side is CLIENT, lane=lane)
+        self._buffer = buffer
         self._script = script
         self._portions = itertools.cycle(portions or [sys.maxsize])
         self._assembler = Assembler(script.max_size)
@@ -399,8 +407,12 @@ class Witness:
 
     def receive(self, chunk: bytes, size: int) -> None:
         """Take bytes to their place if so many may go there, else as ever."""
-        vacancy = self.engine.vacancy(size) if size else None
-        if vacancy is None:
+        if self._buffer is not None:
+            size = size or len(chunk)
+            vacancy = self.engine.vacancy(size, buffer=self._buffer)
+        else:
+            vacancy = self.engine.vacancy(size) if size else None
+        if vacancy is None or len(vacancy) < len(chunk):
             self.engine.receive_data(chunk)
             return
         with vacancy:
@@ -462,13 +474,20 @@ class Witness:
 
 
 class Hearing:
-    """Engines that take each lane, and one more that asks for less at once."""
+    """Engines that take each lane, or receive or ask in another way."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
         self._witnesses = [Witness(script, lane) for lane in LANES.values()]
-        *_, fastest = LANES.values()
+        *_, fastest = filter(None, LANES.values())
         self._witnesses.append(Witness(script, fastest, script.portions))
+        # One that has a buffer for itself, and two that share one.
+        viewing = ViewingLane(fastest)
+        alone, shared = ReceiveBuffer(), ReceiveBuffer()
+        self._witnesses += [
+            Witness(script, viewing, buffer=buffer)
+            for buffer in (alone, shared, shared)
+        ]
         self._spares = itertools.cycle(script.spares)
         self._rooms = itertools.cycle(script.rooms)
 

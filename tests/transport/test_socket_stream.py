@@ -397,16 +397,53 @@ async def test_who_waits_for_what_is_held_may_be_cancelled() -> None:
             assert await receive_all(server, len(data)) == data
 
 
-async def test_a_send_that_is_cancelled_before_it_begins_holds_nothing() -> None:
+async def test_who_holds_takes_no_turn_but_to_wait_for_bytes() -> None:
+    """TLS above it takes one for each call, and a second would only cost time."""
     client, server = await open_holding_pair()
     async with client, server:
         client.hold()
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await client.send_all(b"never")
+        server.hold()
+        with trio.testing.assert_no_checkpoints():
+            await client.send_all(b"hello")
+            assert await server.receive_some(2) == b"he"
+            assert await server.receive_some() == b"llo"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_later, client, b"later")
+            with trio.testing.assert_checkpoints():
+                assert await server.receive_some() == b"later"
+
+
+async def send_later(stream: HoldingStream, data: bytes) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    await stream.send_all(data)
+
+
+async def test_who_waits_for_bytes_may_be_cancelled_and_loses_none() -> None:
+    client, server = await open_holding_pair()
+    async with client, server:
+        server.hold()
+        with trio.move_on_after(0) as scope:
+            await server.receive_some()
         assert scope.cancelled_caught
-        assert not client.has_held
-        assert server.read_now(100) is None
+        await client.send_all(b"hello")
+        assert await server.receive_some() == b"hello"
+
+
+async def test_who_receives_of_a_closed_stream_is_told_so() -> None:
+    client, server = await open_holding_pair()
+    async with client, server:
+        server.hold()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(close_later, server)
+            with pytest.raises(trio.ClosedResourceError):
+                await server.receive_some()
+        with pytest.raises(trio.ClosedResourceError):
+            await server.receive_some()
+
+
+async def close_later(stream: HoldingStream) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    await stream.aclose()
 
 
 async def test_a_send_that_has_begun_is_not_cancelled() -> None:

@@ -54,6 +54,7 @@ from .._protocol.events import (
     RareEvent,
     ViolationFound,
 )
+from .._protocol.receive_buffer import ReceiveBuffer
 from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
 from .._stream import STREAM_ERRORS
 from .closing import Closing
@@ -64,7 +65,7 @@ from .round_trips import RoundTrips
 _MESSAGE_TOO_BIG = 1009
 _EVENTS_PER_TURN = 32  # less than a millisecond of work, so that floods delay nobody
 _RECEIVES_PER_CALL = 16  # as above, for a task that receives for itself
-_VACANCY_FACTOR = 4  # a large message goes straight to its place in large receives
+_VACANCY_FACTOR = 8  # a large message goes straight to its place in large receives
 
 
 @runtime_checkable
@@ -101,6 +102,7 @@ class Reader:
 
     __slots__ = (
         "_assembler",
+        "_buffer",
         "_closing",
         "_engine",
         "_inbox",
@@ -136,6 +138,7 @@ class Reader:
         self._closing = closing
         self._round_trips = round_trips
         self._reads_now = stream if isinstance(stream, ReadsNow) else None
+        self._buffer = find_receive_buffer()
         self._receive_size = options.receive_buffer_size
         self._max_size = options.max_message_size
         self._max_plain_size = int(min(options.max_message_size, sys.maxsize))
@@ -211,8 +214,18 @@ class Reader:
         task, self._parked = self._parked, None
         if task is not None:
             trio.lowlevel.reschedule(task)
-        elif self._wait_scope is not None:
+        elif self._wait_scope is not None and self._is_left_behind:
             self._wait_scope.cancel()
+
+    @property
+    def _is_left_behind(self) -> bool:
+        """Whether a task that received for itself left something to the reader."""
+        return (
+            self._engine.has_undecoded
+            or self._engine.is_over
+            or self._violation is not None
+            or self._too_big is not None
+        )
 
     async def _park(self) -> None:
         self._parked = trio.lowlevel.current_task()
@@ -270,19 +283,20 @@ class Reader:
     def _receive_now(self, stream: ReadsNow) -> int | None:
         """Receive what is there and tell how many bytes; None if there are none yet."""
         size = self._receive_size or RECEIVE_BYTES
-        vacancy = self._engine.vacancy(_VACANCY_FACTOR * size, least=size)
+        vacancy = self._engine.vacancy(
+            _VACANCY_FACTOR * size, least=size, buffer=self._buffer
+        )
         if vacancy is None:
             data = stream.read_now(size)
             count = None if data is None else len(data)
-            self._is_flowing = count is not None and count > size // 2
             if data:
                 self._engine.receive_data(data)
-            return count
-        with vacancy:
-            count = stream.read_now_into(vacancy)
-            self._is_flowing = count == len(vacancy)
-        if count:
-            self._engine.fill_vacancy(count)
+        else:
+            with vacancy:
+                count = stream.read_now_into(vacancy)
+            if count:
+                self._engine.fill_vacancy(count)
+        self._is_flowing = count is not None and count > size // 2
         return count
 
     def _pump(self, asked: int = 0, *, is_more: bool = False) -> Pause | None:
@@ -309,6 +323,10 @@ class Reader:
             event = engine.next_event(room=room, max_size=self._max_plain_size)
             if isinstance(event, MessagesReceived):
                 inbox.put(event.messages, event.size)
+                if asked and inbox.messages:
+                    return Pause.ROOM
+                if not engine.has_undecoded:
+                    return Pause.DATA
             elif isinstance(event, Pause):
                 return event
             else:
@@ -407,3 +425,16 @@ class Reader:
         else:
             self._violation = event
             self._closing.note_violation(event)
+
+
+_buffer: trio.lowlevel.RunVar[ReceiveBuffer] = trio.lowlevel.RunVar("receive_buffer")
+
+
+def find_receive_buffer() -> ReceiveBuffer:
+    """Return the buffer of this run."""
+    try:
+        return _buffer.get()
+    except LookupError:
+        buffer = ReceiveBuffer()
+        _buffer.set(buffer)
+        return buffer

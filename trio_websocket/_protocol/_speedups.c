@@ -365,25 +365,11 @@ PyDoc_STRVAR(decode_doc, "decode($module, data, start, is_client, limit, max_siz
                          "--\n\n"
                          "Take plain messages from received bytes.");
 
+/* Take messages from data, into a list whose reference is taken. */
 static PyObject *
-decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+decode_frames(PyObject *messages, const uint8_t *data, Py_ssize_t size, Py_ssize_t start,
+              int is_client, Py_ssize_t limit, Py_ssize_t max_size)
 {
-    const uint8_t *data;
-    Py_ssize_t size;
-    Py_ssize_t start;
-    Py_ssize_t limit;
-    Py_ssize_t max_size;
-    if (check_count("decode", nargs, 5) < 0
-        || read_bytes(args[0], "the data", &data, &size) < 0
-        || read_position(args[1], size, &start) < 0
-        || read_integer(args[3], &limit) < 0 || read_integer(args[4], &max_size) < 0) {
-        return NULL;
-    }
-    const int is_client = PyObject_IsTrue(args[2]);
-    PyObject *messages = is_client < 0 ? NULL : PyList_New(0);
-    if (messages == NULL) {
-        return NULL;
-    }
     Frame frame;
     Scratch scratch;
     scratch.heap = NULL;
@@ -405,6 +391,31 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     return build_pair(messages, start);
+}
+
+static PyObject *
+decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer data;
+    Py_ssize_t start;
+    Py_ssize_t limit;
+    Py_ssize_t max_size;
+    if (check_count("decode", nargs, 5) < 0
+        || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    if (read_position(args[1], data.len, &start) == 0
+        && read_integer(args[3], &limit) == 0 && read_integer(args[4], &max_size) == 0) {
+        const int is_client = PyObject_IsTrue(args[2]);
+        PyObject *messages = is_client < 0 ? NULL : PyList_New(0);
+        if (messages != NULL) {
+            result = decode_frames(messages, data.buf, data.len, start, is_client, limit,
+                                   max_size);
+        }
+    }
+    PyBuffer_Release(&data);
+    return result;
 }
 
 

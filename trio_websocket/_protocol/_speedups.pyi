@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 def decode(
-    data: bytes, start: int, is_client: bool, limit: int, max_size: int, /
+    data: bytes | memoryview, start: int, is_client: bool, limit: int, max_size: int, /
 ) -> tuple[list[str | bytes], int]: ...
 def encode(message: str | bytes, masking_key: bytes | None, /) -> bytes: ...
 def encode_batch(

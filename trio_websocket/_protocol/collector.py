@@ -78,7 +78,7 @@ class Collector:
         """Whether there is nothing to wait for: the message or the fault is here."""
         return self.is_whole or self.is_invalid
 
-    def add(self, data: bytes, start: int) -> int:
+    def add(self, data: bytes | memoryview, start: int) -> int:
         """Take what belongs to the frame and return the position behind it."""
         size = min(len(data) - start, self.frame.payload_length - self._filled)
         end = start + size

@@ -26,12 +26,15 @@ The rules that keep this true:
   then, and its state may still say OPEN. What arrives later is dropped.
 
 Plain frames need none of this. Where a message may begin, the lane is asked first: it
-takes all whole frames that it can, and one whose header is plain and whose payload is
-still arriving is collected beside wsproto, which stays at its boundary meanwhile. Bad
-UTF-8 is never judged by the lane: wsproto gets that frame and reports it.
+takes all whole frames that it can. One whose header is plain and whose payload is still
+arriving is left for it if it is small and binary, and otherwise collected beside
+wsproto, which stays at its boundary meanwhile. Bad UTF-8 is never judged by the lane:
+wsproto gets that frame and reports it.
 
 Received bytes are never moved for the sake of the frames in them: ``_start`` walks
-through ``_data``, and what it has passed is let go before more comes.
+through ``_data``, and what it has passed is let go before more comes. They may lie in a
+buffer that others want to use (``vacancy``), and are copied from there when that is so
+(``evict``), or when wsproto gets them.
 
 The engine does not know about sockets, time, limits or who waits for a message. Its
 events are asked for one at a time, because what is done about one (a message that finds
@@ -74,6 +77,7 @@ from .frame_header import (
     parse_header,
 )
 from .lane import Lane
+from .receive_buffer import SIZE as BUFFER_SIZE, ReceiveBuffer
 from .sliced_frame import SLICE_SIZE, SlicedFrame
 from .state import (
     MAY_RECEIVE,
@@ -93,11 +97,15 @@ _TRY_AGAIN_LATER = 1013
 # wsproto as its neighbour and comes out as itself.
 _BAD_GATEWAY = 1014
 
+_BINARY = int(Opcode.BINARY)
 _CLOSE = int(Opcode.CLOSE)
 _PLAIN = (0x80 | Opcode.TEXT, 0x80 | Opcode.BINARY)  # final, no reserved bit
 _MASKED = 0x80
 _FIRST_CONTROL_OPCODE = 8
 _MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
+# A frame that is still arriving stays where it was received if it is no larger; so
+# there is as much to receive behind it.
+_MAX_WAITING_SIZE = BUFFER_SIZE // 2
 _CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
 
 
@@ -118,6 +126,7 @@ class Engine:
     """
 
     __slots__ = (
+        "_buffer",
         "_collector",
         "_connection",
         "_data",
@@ -125,7 +134,9 @@ class Engine:
         "_frame",
         "_head",
         "_is_bad_gateway",
+        "_is_begun",
         "_is_frame_reported",
+        "_is_starved",
         "_lane",
         "_message_kind",
         "_start",
@@ -149,8 +160,11 @@ class Engine:
         self._connection = connection
         self.encode: Encode | None = None if lane is None else lane.encode
         self._lane = lane
-        self._data = b""
+        self._data: bytes | memoryview = b""
         self._start = 0
+        self._is_starved = True  # nothing can be told before more is received
+        self._is_begun = False  # a small frame that is still arriving
+        self._buffer: ReceiveBuffer | None = None
         self._events: list[Event] = []  # few at a time; an empty deque has 600 bytes
         self._collector: Collector | None = None
         self._head = b""
@@ -183,40 +197,71 @@ class Engine:
     def receive_data(self, data: bytes | bytearray) -> None:
         """Take bytes that were received; ``next_event`` tells what they mean."""
         if not self.is_over:
-            rest = self._data[self._start :]
+            rest = bytes(self._data[self._start :])
             # No copy if nothing is left of what came before.
             self._data = rest + data if rest else bytes(data)
             self._start = 0
+            self._is_starved = False
 
-    def vacancy(self, size: int, *, least: int = 1) -> memoryview | None:
-        """Return where bytes may be received straight to, if a large frame arrives.
+    def vacancy(
+        self, size: int, *, least: int = 1, buffer: ReceiveBuffer | None = None
+    ) -> memoryview | None:
+        """Return where bytes may be received straight to.
 
-        Whoever writes there releases the view and tells ``fill_vacancy``.
+        That is the place of a large frame that arrives, or the buffer. It must be asked
+        for when all is decoded that was received, and used before anybody else receives
+        to that buffer. Whoever wrote there tells ``fill_vacancy``,
+        and releases the view.
 
         Args:
             size: How many bytes will be written there at most.
-            least: How many bytes must be missing to make it worth while.
+            least: How many bytes of a large frame must be missing to make it worth
+                while.
+            buffer: Where to receive what is not a large frame.
 
         Returns:
-            The view; None if bytes are to be given to ``receive_data``.
+            The view, no longer than asked; None if bytes are to be given to
+            ``receive_data``.
 
         """
-        collector = self._collector
-        if collector is None or collector.missing < least or self._data:
+        collector, rest = self._collector, self._data
+        if collector is not None and collector.missing >= least and not rest:
+            self._buffer = None
+            return None if collector.is_invalid else collector.vacancy(size)
+        lane = self._lane
+        if buffer is None or lane is None or not lane.decodes_views or self.is_over:
             return None
-        return None if collector.is_invalid else collector.vacancy(size)
+        if rest:
+            rest = rest[self._start :]
+            if len(rest) > _MAX_WAITING_SIZE + MAX_HEADER_SIZE:
+                return None  # not decoded yet
+        view = buffer.lend(self, rest)
+        self._buffer = buffer
+        self._data, self._start = buffer.view[: len(rest)] if rest else b"", 0
+        return view if size >= len(view) else view[:size]
 
     def fill_vacancy(self, size: int) -> None:
         """Take note that so many bytes were received straight to their place."""
-        assert self._collector is not None
-        self._collector.fill(size)
+        self._is_starved = False
+        if self._buffer is not None:
+            self._data = self._buffer.view[: len(self._data) + size]
+        else:
+            assert self._collector is not None
+            self._collector.fill(size)
+
+    def evict(self) -> None:
+        """Copy what was received to the buffer and not used."""
+        self._data = bytes(self._data[self._start :])
+        self._start = 0
 
     @property
     def has_undecoded(self) -> bool:
         """Whether received bytes wait to be decoded, or what they mean to be told."""
-        if self._collector is not None and self._collector.is_done:
+        if self._events:
             return True
-        return len(self._data) > self._start or bool(self._events)
+        if self._collector is not None:
+            return self._collector.is_done or len(self._data) > self._start
+        return not self._is_starved and len(self._data) > self._start
 
     @property
     def is_before_close(self) -> bool:
@@ -267,7 +312,10 @@ class Engine:
             return self._ask_for_data()
         first = data[start]
         if self._message_kind is None and first & 0x0F < _FIRST_CONTROL_OPCODE:
-            if not room:
+            if self._is_begun:
+                # What was begun needs no room, and its size was looked at.
+                room, max_size = room or 1, max(max_size, _MAX_WAITING_SIZE)
+            elif not room:
                 return Pause.ROOM
             is_masked = data[start + 1] >= _MASKED
             lane = self._lane
@@ -275,6 +323,7 @@ class Engine:
                 messages, end = lane.decode(data, start, self.is_client, room, max_size)
                 if not messages:
                     return self._begin_plain(lane, max_size)
+                self._is_begun = False
                 if end < len(data):
                     self._start = end
                 else:
@@ -295,6 +344,10 @@ class Engine:
             or frame.payload_length <= len(self._data) - start - frame.size
         ):
             return self._begin_frame()
+        # What is here of text may be wrong already; of bytes it cannot be.
+        if frame.payload_length <= _MAX_WAITING_SIZE and frame.opcode == _BINARY:
+            self._is_begun = True
+            return self._ask_for_data()
         self._start += frame.size
         self._collector = Collector(frame, lane)
         return None
@@ -367,16 +420,15 @@ class Engine:
     def _take(self, size: int) -> bytes:
         start = self._start
         self._start = start + size
-        return self._data[start : self._start]
+        return bytes(self._data[start : self._start])
 
     def _ask_for_data(self) -> Pause:
-        self._let_go()
+        # Bytes that were used are not kept: an idle connection is to hold nothing.
+        if self._start:
+            self._data = self._data[self._start :] or b""
+            self._start = 0
+        self._is_starved = True
         return Pause.DATA
-
-    def _let_go(self) -> None:
-        """Keep no bytes that were used: an idle connection is to hold nothing."""
-        self._data = self._data[self._start :]
-        self._start = 0
 
     def _stand_in(self, frame: FrameHeader, payload: bytes) -> bytes:
         """Replace the one code that wsproto does not know by one that it does."""

@@ -63,9 +63,14 @@ class Lane(Protocol):
         """What it is called in the environment: "python" or "c"."""
         ...
 
+    @property
+    def decodes_views(self) -> bool:
+        """Whether it decodes a view of bytes without a copy of them all."""
+        ...
+
     def decode(  # noqa: PLR0917  # keywords would cost time, also below
         self,
-        data: bytes,
+        data: bytes | memoryview,
         start: int,
         is_client: bool,  # noqa: FBT001  # likewise
         limit: int,
@@ -167,7 +172,10 @@ class _Functions:
     """A lane of plain functions: the fastest to call that has a name."""
 
     name: str
-    decode: Callable[[bytes, int, bool, int, int], tuple[list[str | bytes], int]]
+    decodes_views: bool
+    decode: Callable[
+        [bytes | memoryview, int, bool, int, int], tuple[list[str | bytes], int]
+    ]
     encode: Callable[[str | bytes, bytes | None], bytes]
     encode_batch: Callable[
         [Sequence[object], int, bytes | None, int], tuple[bytes, int]
@@ -211,12 +219,17 @@ def _load_compiled() -> Lane:
         message = "the compiled lane was not built: it needs a C compiler"
         raise ImportError(message) from error
     return _Functions(
-        "c", compiled.decode, compiled.encode, compiled.encode_batch, compiled.mask
+        name="c",
+        decodes_views=True,
+        decode=compiled.decode,
+        encode=compiled.encode,
+        encode_batch=compiled.encode_batch,
+        mask=compiled.mask,
     )
 
 
 def decode(  # noqa: PLR0917  # as declared
-    data: bytes,
+    data: bytes | memoryview,
     start: int,
     is_client: bool,  # noqa: FBT001  # as declared
     limit: int,
@@ -224,6 +237,7 @@ def decode(  # noqa: PLR0917  # as declared
     /,
 ) -> tuple[list[str | bytes], int]:
     """See ``Lane.decode``."""
+    data = bytes(data)
     size = len(data)
     _check_start(start, size)
     messages: list[str | bytes] = []
@@ -424,4 +438,11 @@ def _find_table(key_byte: int) -> bytes:
     return (_EVERY_BYTE ^ _read(bytes([key_byte]) * 256)).to_bytes(256)
 
 
-PYTHON_LANE: Lane = _Functions("python", decode, encode, encode_batch, mask)
+PYTHON_LANE: Lane = _Functions(
+    name="python",
+    decodes_views=False,
+    decode=decode,
+    encode=encode,
+    encode_batch=encode_batch,
+    mask=mask,
+)

@@ -29,6 +29,7 @@ from contextlib import suppress
 import trio
 
 MAX_HELD_SIZE = 1_048_576  # bytes: several batches of an outbox, encrypted
+_RECEIVE_SIZE = 65_536  # bytes: what a TLS stream leaves to the stream beneath it
 _KEEPALIVE_INTERVAL = 60  # seconds: below what routers forget an idle connection after
 
 
@@ -165,7 +166,9 @@ class HoldingStream(SocketStream):
         """Have ``send_all`` wait no more from now on."""
         self._is_holding = True
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def send_all(  # noqa: ASYNC910  # TLS takes a turn for each call
+        self, data: bytes | bytearray | memoryview
+    ) -> None:
         """Send all of it, or hold what does not leave at once.
 
         Raises:
@@ -178,7 +181,6 @@ class HoldingStream(SocketStream):
         if not self._is_holding:
             await super().send_all(data)
             return
-        await trio.lowlevel.checkpoint_if_cancelled()
         self._fileno()  # raises if the stream is closed
         with memoryview(data) as view:
             written = 0 if self._held else self.write_now(view)
@@ -186,7 +188,18 @@ class HoldingStream(SocketStream):
         if len(self._held) > MAX_HELD_SIZE:
             msg = "the peer makes TLS answer and does not read the answers"
             raise trio.BrokenResourceError(msg)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def receive_some(  # noqa: ASYNC910  # as send_all
+        self, max_bytes: int | None = None
+    ) -> bytes:
+        """Receive what is there, at least one byte; nothing at the end."""
+        if not self._is_holding:
+            return await super().receive_some(max_bytes)
+        while True:
+            data = self.read_now(max_bytes or _RECEIVE_SIZE)
+            if data is not None:
+                return data  # noqa: ASYNC910  # as above
+            await trio.lowlevel.wait_readable(self._fileno())
 
     async def drain(self) -> None:
         """Wait until the socket has taken everything that is held.

@@ -23,7 +23,9 @@ class ConnectionOptions:
         max_message_size: The most bytes that a received message may have, of text its
             UTF-8. A longer one ends the connection with 1009.
             `math.inf` means no limit.
-        receive_buffer_size: The most bytes that are taken from the stream at once. None
+        receive_buffer_size: The most bytes that are taken from the stream at once, or
+            eight times as many where that needs no more memory: into the place of a
+            large message, or a buffer of 128 KiB that all connections share. None
             leaves the choice to the stream.
         connect_timeout: The seconds that the whole opening may take: DNS, TCP, TLS and
             the HTTP upgrade; on a server, from the accepted stream to the end of the

@@ -500,8 +500,9 @@ class Hearing:
             if count == self._script.close_at:
                 self._close()
             count += 1
-        while self._compare(300).pause is Pause.ROOM:
-            pass
+        pause = Pause.ROOM
+        while pause is Pause.ROOM:
+            pause = self._compare(300).pause
         for witness in self._witnesses:
             witness.engine.receive_eof()
             assert witness.measure_vacancy(10) is None

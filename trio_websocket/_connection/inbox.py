@@ -91,6 +91,8 @@ class Inbox:
         taken_size: How many bytes the last call that took messages has to answer for:
             those it took, and those that were decoded for it in advance.
         is_closed: Whether no message will come any more.
+        is_dry: Whether nothing can be decoded before the reader has received more, so
+            that a task that finds no message need not ask.
         handed_over: How many tasks were given a message and have not run yet.
 
     """
@@ -104,6 +106,7 @@ class Inbox:
         "_tickets",
         "handed_over",
         "is_closed",
+        "is_dry",
         "messages",
         "spare",
         "taken_size",
@@ -120,6 +123,7 @@ class Inbox:
         self.spare: float = size + 1  # the reader must be told when there is room again
         self.taken_size: int = 0
         self.is_closed: bool = False
+        self.is_dry: bool = False
         self._size = size
         self._refill = refill
         self._on_taken = on_taken
@@ -200,6 +204,8 @@ class Inbox:
         """
         has_asked = not self.messages
         if has_asked:
+            if self.is_dry and not self.is_closed:
+                return None
             self._ask(BATCH_SIZE)
         if self.messages:
             message = self.messages.popleft()
@@ -222,8 +228,9 @@ class Inbox:
 
         """
         ticket = _Ticket(self._tickets)
-        # The reader may have stopped in front of a message that there is room for now.
-        self._on_taken()
+        if not self.is_dry:
+            # The reader may have stopped in front of what there is room for now.
+            self._on_taken()
         await trio.lowlevel.wait_task_rescheduled(ticket.give_up)
         if ticket.message is None:
             raise InboxClosed

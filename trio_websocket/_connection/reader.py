@@ -175,9 +175,13 @@ class Reader:
                 await self._outbox.flush()
                 return
             else:
+                self._inbox.is_dry = not self._is_flowing
                 try:
                     # No coroutine of ours in between: an idle connection would keep it.
-                    if not self._take_in(await self._wait_for_data()):
+                    data = await self._wait_for_data()
+                    self._inbox.is_dry = False
+                    if self._take_in(data) == 0:
+                        self._closing.lose(self._stream_error)
                         return
                 except STREAM_ERRORS as error:
                     self._closing.lose(error)
@@ -258,17 +262,13 @@ class Reader:
             await stream.wait_readable()
         self._wait_scope = None
 
-    def _take_in(self, data: bytes | bytearray | None) -> bool:
-        """Give the engine what has come; False at the end of the stream."""
+    def _take_in(self, data: bytes | bytearray | None) -> int | None:
+        """Give the engine what has come, and tell how much; 0 is the end."""
         if self._reads_now is not None:
-            count = self._receive_now(self._reads_now)
-        else:
-            assert data is not None
-            self._engine.receive_data(data)
-            count = len(data)
-        if count == 0:
-            self._closing.lose(self._stream_error)
-        return count != 0
+            return self._receive_now(self._reads_now)
+        assert data is not None
+        self._engine.receive_data(data)
+        return len(data)
 
     def _receive_for_caller(self) -> bool:
         """Receive in the task that wants a message, if much was there last time."""
@@ -283,9 +283,11 @@ class Reader:
     def _receive_now(self, stream: ReadsNow) -> int | None:
         """Receive what is there and tell how many bytes; None if there are none yet."""
         size = self._receive_size or RECEIVE_BYTES
-        vacancy = self._engine.vacancy(
-            _VACANCY_FACTOR * size, least=size, buffer=self._buffer
-        )
+        vacancy = None
+        if self._is_flowing:  # for little it is not worth while
+            vacancy = self._engine.vacancy(
+                _VACANCY_FACTOR * size, least=size, buffer=self._buffer
+            )
         if vacancy is None:
             data = stream.read_now(size)
             count = None if data is None else len(data)

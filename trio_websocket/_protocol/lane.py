@@ -237,7 +237,7 @@ def decode(  # noqa: PLR0917  # as declared
     /,
 ) -> tuple[list[str | bytes], int]:
     """See ``Lane.decode``."""
-    data = bytes(data)
+    data = _read_bytes(data)
     size = len(data)
     _check_start(start, size)
     messages: list[str | bytes] = []
@@ -371,6 +371,10 @@ def mask(  # noqa: PLR0917  # as declared
     turn = start % _KEY_SIZE
     key = masking_key[turn:] + masking_key[:turn]
     target[:size] = _turn_mask(bytes(source[start:stop]), key)
+
+
+def _read_bytes(data: bytes | memoryview) -> bytes:
+    return data if isinstance(data, bytes) else bytes(memoryview(data))
 
 
 def _check_start(start: int, size: int) -> None:

@@ -1,4 +1,8 @@
-"""The results as pictures, one for each group of rows."""
+"""The results as pictures, one for each group of rows.
+
+Everything is drawn as a multiple of what this library does in its usual way: the ratios
+of one run mean something on other machines, too, and the figures themselves do not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from matplotlib.ticker import StrMethodFormatter
 from results import Block, Line, Results
 from roster import ROSTER
 from rows import ROLES
-from table import format_value
+from table import OURS, format_ratio
 
 _COLOURS = {"ours": "#1f6fb4", "peer": "#b8b8b8", "floor": "#e6dcc3"}
 # For lines: ours and the peers.
@@ -67,12 +71,14 @@ def draw_bars(blocks: Sequence[Block]) -> Figure:
 
 def draw_block(axes: Axes, block: Block) -> None:
     """Draw the bars of one block, the best on top, with the range of the rounds."""
+    ours = block.find(OURS)
+    unit = ours.value if ours else 1
     lines = block.lines[::-1]
     titles = [line.peer.title for line in lines]
-    values = [line.value for line in lines]
+    values = [line.value / unit for line in lines]
     ranges = [
-        [line.value - line.lowest for line in lines],
-        [line.highest - line.value for line in lines],
+        [(line.value - line.lowest) / unit for line in lines],
+        [(line.highest - line.value) / unit for line in lines],
     ]
     axes.barh(
         titles,
@@ -83,13 +89,13 @@ def draw_block(axes: Axes, block: Block) -> None:
     )
     for number, line in enumerate(lines):
         axes.annotate(
-            f" {format_value(line.value)}",
-            (line.highest, number),
+            f" {format_ratio(line.value / unit)}",
+            (line.highest / unit, number),
             va="center",
             fontsize=6,
         )
     axes.set_title(f"{block.row.title}, {block.place.role}", fontsize=8)
-    axes.set_xlabel(block.row.figure.unit, fontsize=7)
+    axes.set_xlabel(f"{block.row.figure.unit}, ours = 1", fontsize=7)
     axes.tick_params(labelsize=6.5)
     axes.ticklabel_format(axis="x", style="plain")
     axes.margins(x=0.15, y=0.01)
@@ -109,12 +115,14 @@ def draw_growth(blocks: Sequence[Block]) -> Figure:
     """Draw the CPU time for a message over the number of connections."""
     figure = Figure(figsize=(_WIDTH_INCHES, 4), layout="constrained")
     panels = figure.subplots(1, len(ROLES), squeeze=False, sharey=True)
+    first = min(blocks, key=lambda block: block.row.connections).find(OURS)
+    unit = first.value if first else 1
     for axes, role in zip(panels[0], ROLES, strict=True):
         points: dict[str, list[tuple[int, float]]] = {}
         for block in blocks:
             if block.place.role == role:
                 for line in block.lines:
-                    point = (block.row.connections, line.value)
+                    point = (block.row.connections, line.value / unit)
                     points.setdefault(line.peer.title, []).append(point)
         titles = [peer.title for peer in ROSTER if peer.title in points]
         for number, title in enumerate(titles):
@@ -126,7 +134,7 @@ def draw_growth(blocks: Sequence[Block]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_title(role, fontsize=9)
         axes.set_xlabel("connections", fontsize=8)
-        axes.set_ylabel("CPU us/message", fontsize=8)
+        axes.set_ylabel("CPU time for a message, ours alone = 1", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.legend(fontsize=7)
     return figure

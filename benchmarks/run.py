@@ -24,7 +24,7 @@ from machine import describe_machine
 from results import Results, load_results
 from roster import ROSTER
 from rows import PLACEMENTS, ROLES, ROWS
-from spreadsheet import write_csv
+from spreadsheet import write_csv, write_ratios
 from table import format_results
 
 QUICK_ROWS = ["receive-64", "send-64", "echo-64", "openings"]
@@ -50,6 +50,7 @@ class Options:
     table: Path | None
     plot: Path | None
     csv: Path | None
+    ratios: Path | None
 
     def hurry(self) -> None:
         """Do with less, for a look at whether everything works."""
@@ -82,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--table", type=Path, metavar="FILE", help="show saved results, measure none")
     add("--plot", type=Path, metavar="FOLDER", help="draw the results, too")
     add("--csv", type=Path, metavar="FOLDER", help="write the medians as tables, too")
+    add("--ratios", type=Path, metavar="FOLDER", help="write how we compare, too")
     return parser
 
 
@@ -186,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(format_results(results))
     if options.csv is not None:
         write_csv(results, options.csv)
+    if options.ratios is not None:
+        write_ratios(results, options.ratios)
     if options.plot is not None:
         # Only here, for matplotlib is large and nothing else needs it.
         importlib.import_module("plots").draw_plots(results, options.plot)

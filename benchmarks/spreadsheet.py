@@ -35,3 +35,44 @@ def build_lines(blocks: Sequence[Block]) -> Iterator[list[str]]:
             *(format_value(line.value) if line else "" for line in lines),
             format_ratio(block.compare(ours, best) if ours else None),
         ]
+
+
+# What a reader compares with: the fastest library, the others, and what no library can
+# pass on the same loop.
+_COMPARED = (
+    "picows-uvloop",
+    "aiohttp-uvloop",
+    "websockets-uvloop",
+    "websockets-trio",
+    "old",
+    "floor-trio-fd",
+    "floor-socket",
+)
+
+
+def write_ratios(results: Results, folder: Path) -> None:
+    """Write a file for each group of rows: how many times as good we are as others.
+
+    Ratios mean something on other machines, too; the figures themselves do not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, blocks in results.find_groups().items():
+        path = folder / f"{name}.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(build_ratios(blocks))
+
+
+def build_ratios(blocks: Sequence[Block]) -> Iterator[list[str]]:
+    """Build the head of such a table, and a line for each way of using ours."""
+    present = {line.peer.name for block in blocks for line in block.lines}
+    others = [peer for peer in ROSTER if peer.name in present.intersection(_COMPARED)]
+    others.sort(key=lambda peer: _COMPARED.index(peer.name))
+    yield ["", "role", *(peer.title for peer in others)]
+    for block in blocks:
+        for peer in ROSTER:
+            line = block.find(peer.name)
+            if peer.family == "ours" and line is not None:
+                title = block.row.title + peer.title.removeprefix("trio-websocket")
+                lines = [block.find(other.name) for other in others]
+                ratios = [format_ratio(block.compare(line, it)) for it in lines]
+                yield [title, block.place.role, *ratios]

@@ -522,6 +522,33 @@ async def test_a_very_large_frame_gives_others_a_turn() -> None:
     assert b"".join(sink.writes) == wire
 
 
+class CountingSink(NowSink):
+    """A stream that takes all at once, but for some time at first.
+
+    Attributes:
+        waits: How often somebody sent in a way that lets others run.
+
+    """
+
+    def __init__(self) -> None:
+        super().__init__(room=0)
+        self.waits = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await super().send_all(data)
+        self.waits += 1
+        self.room = 100 * MAX_SIZE_AT_ONCE
+
+
+async def test_the_writer_lets_others_run_now_and_then() -> None:
+    sink = CountingSink()
+    frame, wire = make_frame(3 * MAX_SIZE_AT_ONCE)
+    async with open_bench(sink) as bench:
+        await send(bench.outbox, frame)
+    assert b"".join(sink.writes) == wire
+    assert sink.waits == 4
+
+
 @pytest.mark.parametrize("room", [1, SLICE_SIZE + 1000])
 async def test_a_cancelled_send_of_which_a_slice_was_cut_leaves_whole(
     room: int,

@@ -91,7 +91,7 @@ async def test_1000_messages_that_are_taken_together_give_few_turns(
 
 
 @ON_POSIX
-async def test_1000_messages_that_are_sent_one_by_one_give_3_turns(
+async def test_1000_messages_that_are_sent_one_by_one_give_15_turns(
     open_stream_pair: OpenStreamPair,
 ) -> None:
     async def send() -> None:
@@ -99,7 +99,7 @@ async def test_1000_messages_that_are_sent_one_by_one_give_3_turns(
             await rig.connection.send_message("hello")
 
     async with open_stream_pair("socket") as streams, open_rig(streams) as rig:
-        assert await count_turns(send) == 3
+        assert await count_turns(send) == 1000 // 64
 
 
 @ON_POSIX
@@ -209,7 +209,7 @@ async def test_a_pong_gives_turns_too(open_stream_pair: OpenStreamPair) -> None:
             await rig.connection.pong()
 
     async with open_stream_pair("socket") as streams, open_rig(streams) as rig:
-        assert await count_turns(send) == 4
+        assert await count_turns(send) == 16
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,8 @@ async def test_calls_of_many_kinds_on_many_connections_share_one_budget(
             await server.send_message("hello")
         await put_at_hand(rig, b"hello", 300)
         await trio.lowlevel.checkpoint()
-        assert 4 <= await count_turns(call) <= 5
+        # Half of them send: in all 512, and 64 of those give a turn.
+        assert 7 <= await count_turns(call) <= 9
 
 
 # What others see of it.

@@ -22,7 +22,7 @@ from .inbox import InboxClosed
 from .link import Farewell, Link
 from .masking_keys import find_masking_keys
 from .outbox import MAX_BATCH_SIZE, OutboxBroken
-from .turns import find_turns
+from .turns import LEAST_SENT_SIZE, find_turns
 
 _NORMAL_CLOSURE = 1000
 _GOING_AWAY = 1001
@@ -47,7 +47,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     Every method may be called by many tasks at the same time. Calls that wait for
     nothing may return without a turn of the scheduler: cancellation is looked at by at
-    least every 16th such call, and other tasks run after 256 such calls or 256 KiB.
+    least every 16th such call, and other tasks run after 256 such calls (64 if they
+    send) or 256 KiB.
     :meth:`receive`, :meth:`send` and :meth:`aclose` are always checkpoints.
 
     Attributes of your own may be set on a connection.
@@ -286,7 +287,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
                 position = self._outbox.hand_over(frame)
             except OutboxBroken:
                 await self._raise_closed()
-            turns.size_left -= position
+            is_small = position < LEAST_SENT_SIZE
+            turns.size_left -= LEAST_SENT_SIZE if is_small else position
             if position < len(frame) or turns.size_left <= 0:
                 await self._finish_sending(frame, position)
         else:
@@ -458,7 +460,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         content = b"" if payload is None else payload
         check_payload(content)
         await self._send(self._engine.send_pong(content))
-        if self._turns.is_used_up(len(content)):
+        if self._turns.is_used_up(LEAST_SENT_SIZE):
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     # The end.
@@ -561,7 +563,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             await self.send_message(check_message(messages[start], TypeError))
             return start + 1
         await self._send(frames)
-        if self._turns.is_used_up(len(frames), calls=stop - start):
+        size = max(len(frames), LEAST_SENT_SIZE)
+        if self._turns.is_used_up(size, calls=stop - start):
             await trio.lowlevel.cancel_shielded_checkpoint()
         return stop
 
@@ -575,7 +578,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         key = None if keys is None else keys.draw()
         frame = self._engine.send_message(message, key)
         await self._send(frame)
-        if self._turns.is_used_up(len(frame)):
+        if self._turns.is_used_up(max(len(frame), LEAST_SENT_SIZE)):
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _finish_sending(  # noqa: ASYNC910  # see turns

@@ -37,7 +37,7 @@ from .._protocol.state import ConnectionState
 from .._stream import drop, end_sending
 from .closing import Closing
 from .inbox import Inbox
-from .outbox import Outbox, WritesNow
+from .outbox import Outbox, writes_now
 from .reader import Reader
 from .round_trips import RoundTrips
 
@@ -117,7 +117,7 @@ class Link:
             end_sending=self._end_sending,
         )
         self._nursery: trio.Nursery | None = None
-        self._needs_nursery = not isinstance(stream, WritesNow)
+        self._needs_nursery = not writes_now(stream)
         self._reading_scope: trio.CancelScope | None = None
         self._has_begun = False
         self._has_to_end_sending = False

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 import trio
 
@@ -68,7 +68,6 @@ _RECEIVES_PER_CALL = 16  # as above, for a task that receives for itself
 _VACANCY_FACTOR = 8  # a large message goes straight to its place in large receives
 
 
-@runtime_checkable
 class ReadsNow(Protocol):
     """A stream that can be read without blocking."""
 
@@ -95,6 +94,11 @@ class ReadsNow(Protocol):
     def wait_readable(self) -> Awaitable[None]:
         """Wait until there is something, or the end."""
         ...
+
+
+def reads_now(stream: object) -> TypeGuard[ReadsNow]:
+    """Tell whether a stream can be read without blocking."""
+    return hasattr(stream, "read_now_into")  # as writes_now
 
 
 class Reader:
@@ -137,7 +141,7 @@ class Reader:
         self._engine = engine
         self._closing = closing
         self._round_trips = round_trips
-        self._reads_now = stream if isinstance(stream, ReadsNow) else None
+        self._reads_now = stream if reads_now(stream) else None
         self._buffer = find_receive_buffer()
         self._receive_size = options.receive_buffer_size
         self._max_size = options.max_message_size

@@ -8,7 +8,8 @@ message at hand, or whose bytes the socket takes at once, returns without one. O
 tasks must not starve for that, and a cancellation must be seen. So the calls of one run
 of Trio are counted, and the budget is the same for all of them: whoever uses it up
 pays. Calls and bytes are counted, not time, because with a clock the order of tasks
-would differ from run to run.
+would differ from run to run. To send takes a call of the system, however short the
+message is, so it counts for ``LEAST_SENT_SIZE`` at least.
 
 Most calls are *free*: they take one off a counter and look no further. Each 16th looks
 for a cancellation, and it is in such a call that the budget may turn out to be used up.
@@ -26,6 +27,7 @@ import trio
 CALLS_PER_CANCELLATION_CHECK = 16
 CALLS_PER_CHECKPOINT = 256
 BYTES_PER_CHECKPOINT = 262_144
+LEAST_SENT_SIZE = 4096  # bytes: so others wait for 64 small sends at most
 
 _FREE_CALLS = CALLS_PER_CANCELLATION_CHECK - 1
 _CHECKS_PER_CHECKPOINT = CALLS_PER_CHECKPOINT // CALLS_PER_CANCELLATION_CHECK
@@ -57,6 +59,7 @@ class Turns:
         self._checks += 1
         if self._checks > _CHECKS_PER_CHECKPOINT:
             # Calls that fail do not come to ``is_used_up``, and may go on for ever.
+            self.free = _FREE_CALLS
             self._restart()
             await trio.lowlevel.checkpoint()
             return
@@ -73,14 +76,16 @@ class Turns:
 
         """
         self.size_left -= size
+        is_last = self._checks == _CHECKS_PER_CHECKPOINT
         self._checks += calls // CALLS_PER_CANCELLATION_CHECK
         if self._checks < _CHECKS_PER_CHECKPOINT and self.size_left > 0:
             return False
+        if is_last:  # else the next look for a cancellation is as near as it was
+            self.free = _FREE_CALLS
         self._restart()
         return True
 
     def _restart(self) -> None:
-        self.free = _FREE_CALLS
         self.size_left = BYTES_PER_CHECKPOINT
         self._checks = 0
 

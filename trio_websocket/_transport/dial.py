@@ -28,13 +28,40 @@ async def dial(
     target = build_target(host, port)
     try:
         stream = prepare_socket(
-            await trio.open_tcp_stream(host, port), is_under_tls=ssl_context is not None
+            await _connect(host, port), is_under_tls=ssl_context is not None
         )
     except OSError as error:
         raise ConnectionFailed(target, find_first(error)) from error
     if ssl_context is None:
         return stream
     return await start_tls(stream, ssl_context, host, target=target)
+
+
+async def _connect(host: str, port: int) -> trio.SocketStream:
+    """Connect to the first address of a host that answers."""
+    family = _find_family(host)
+    if family is None:
+        return await trio.open_tcp_stream(host, port)
+    # Where there is but one address, a race takes a sixth of an opening.
+    sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+    is_connected = False
+    try:
+        await sock.connect((host, port))
+        is_connected = True
+        return trio.SocketStream(sock)
+    finally:
+        if not is_connected:
+            sock.close()
+
+
+def _find_family(host: str) -> int | None:
+    """Find the family of an IP address; None for a name, or an address in a scope."""
+    family = trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET
+    try:
+        trio.socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return None
+    return family
 
 
 async def start_tls(

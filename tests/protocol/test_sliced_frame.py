@@ -33,7 +33,7 @@ def cut_all(frame: SlicedFrame) -> bytes:
     parts: list[bytes] = []
     while (position := sum(map(len, parts))) < len(frame):
         parts.append(cut(frame, position))
-        assert 0 < len(parts[-1]) <= SLICE_SIZE
+        assert 0 < len(parts[-1]) <= SLICE_SIZE * (1 if key else 2)
     return b"".join(parts)
 
 

@@ -385,13 +385,15 @@ class Outbox:
         self, frame: SlicedFrame, position: int
     ) -> None:
         scratch = bytearray(SLICE_SIZE)
-        begin = position
+        turn_at = position
         while position < len(frame):
             with frame.cut(position, scratch) as part:
                 # The stream was full for the first part; then it may take some at once,
                 # and others have their turn now and then.
-                is_next = (position - begin) % MAX_SIZE_AT_ONCE > 0
-                await self._write_part(part, at_once=is_next)
+                is_turn = position >= turn_at
+                if is_turn:
+                    turn_at = position + MAX_SIZE_AT_ONCE
+                await self._write_part(part, at_once=not is_turn)
                 position += len(part)
 
     async def _write_all(self, batch: list[_Entry]) -> None:

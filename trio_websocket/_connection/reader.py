@@ -106,7 +106,6 @@ class Reader:
 
     __slots__ = (
         "_assembler",
-        "_buffer",
         "_closing",
         "_engine",
         "_inbox",
@@ -142,7 +141,6 @@ class Reader:
         self._closing = closing
         self._round_trips = round_trips
         self._reads_now = stream if reads_now(stream) else None
-        self._buffer = find_receive_buffer()
         self._receive_size = options.receive_buffer_size
         self._max_size = options.max_message_size
         self._max_plain_size = int(min(options.max_message_size, sys.maxsize))
@@ -290,7 +288,7 @@ class Reader:
         vacancy = None
         if self._is_flowing:  # for little it is not worth while
             vacancy = self._engine.vacancy(
-                _VACANCY_FACTOR * size, least=size, buffer=self._buffer
+                _VACANCY_FACTOR * size, least=size, buffer=_find_receive_buffer()
             )
         if vacancy is None:
             data = stream.read_now(size)
@@ -436,8 +434,8 @@ class Reader:
 _buffer: trio.lowlevel.RunVar[ReceiveBuffer] = trio.lowlevel.RunVar("receive_buffer")
 
 
-def find_receive_buffer() -> ReceiveBuffer:
-    """Return the buffer of this run."""
+def _find_receive_buffer() -> ReceiveBuffer:
+    """Return the buffer of this run, which is made when one is needed."""
     try:
         return _buffer.get()
     except LookupError:

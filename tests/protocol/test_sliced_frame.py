@@ -33,7 +33,7 @@ def cut_all(frame: SlicedFrame) -> bytes:
     parts: list[bytes] = []
     while (position := sum(map(len, parts))) < len(frame):
         parts.append(cut(frame, position))
-        assert 0 < len(parts[-1]) <= SLICE_SIZE * (1 if key else 2)
+        assert 0 < len(parts[-1]) <= 2 * SLICE_SIZE
     return b"".join(parts)
 
 

@@ -1451,9 +1451,9 @@ def test_bytes_may_be_received_to_a_buffer_in_any_two_parts(
     stream = (
         message
         + frame(side, TEXT, b"text")
-        + frame(side, BINARY, b"frag", fin=False)
+        + frame(side, BINARY, b"Hel", fin=False)
         + frame(side, PING, b"ping")
-        + frame(side, CONTINUATION, b"ment")
+        + frame(side, CONTINUATION, b"lo")
         + message * 2
         + frame(side, CLOSE, b"\x03\xe8bye")
     )
@@ -1471,7 +1471,7 @@ def test_bytes_may_be_received_to_a_buffer_in_any_two_parts(
             payload,
             "text",
             PingReceived(b"ping"),
-            b"fragment",
+            b"Hello",
             payload,
             payload,
             CloseReceived(1000, "bye"),

@@ -1451,9 +1451,9 @@ def test_bytes_may_be_received_to_a_buffer_in_any_two_parts(
     stream = (
         message
         + frame(side, TEXT, b"text")
-        + frame(side, BINARY, b"Hel", fin=False)
+        + frame(side, BINARY, b"He", fin=False)
         + frame(side, PING, b"ping")
-        + frame(side, CONTINUATION, b"lo")
+        + frame(side, CONTINUATION, b"llo")
         + message * 2
         + frame(side, CLOSE, b"\x03\xe8bye")
     )

@@ -26,6 +26,7 @@ from trio_websocket import (
     open_websocket_url,
     wrap_client_stream,
 )
+from trio_websocket._transport.socket_stream import SocketStream
 from trio_websocket.testing import FaultyStream, RawPeer
 
 Serve = Callable[[trio.SocketStream], Awaitable[object]]
@@ -109,6 +110,31 @@ async def test_open_websocket_tells_at_once_too(serve_raw: ServeRaw) -> None:
         error = await fail_to_open(port)
     assert isinstance(error, ConnectionFailed)
     assert str(error) == f"the connection to 127.0.0.1:{port} failed"
+
+
+class TardyStream(SocketStream):
+    """A socket that Trio calls readable once before there is something to read."""
+
+    __slots__ = ("is_tardy",)
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream)
+        self.is_tardy = True
+
+    def read_now(self, size: int) -> bytes | None:
+        if self.is_tardy:
+            self.is_tardy = False
+            return None
+        return super().read_now(size)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a socket is no file there")
+async def test_an_answer_that_is_not_there_yet_is_waited_for() -> None:
+    ours, theirs = map(trio.SocketStream, trio.socket.socketpair())
+    async with theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(RawPeer.accept, theirs)
+        connection = await wrap_client_stream(nursery, TardyStream(ours), "h", "/")
+        await connection.abort()
 
 
 async def test_a_reset_is_the_cause(serve_raw: ServeRaw) -> None:

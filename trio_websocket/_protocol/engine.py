@@ -109,8 +109,6 @@ _MAX_WAITING_SIZE = BUFFER_SIZE // 2
 _CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
 
 
-# Half of the time of the constructor, which is a function in Python.
-_report_messages = tuple.__new__
 Encode = Callable[[str | bytes, bytes | None], bytes]
 
 
@@ -330,7 +328,7 @@ class Engine:
                     self._start = end
                 else:
                     self._data, self._start = b"", 0
-                return _report_messages(MessagesReceived, (messages, end - start))
+                return MessagesReceived(messages, end - start)
         return self._begin_frame()
 
     # The lane.

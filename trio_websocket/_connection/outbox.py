@@ -157,8 +157,8 @@ class Outbox:
         on_waiting: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
-        self._writes_now = stream if writes_now(stream) else None
         self._holds = _find_holding(stream)
+        self._writes_now = stream if writes_now(stream) else None
         if self._holds is not None:
             self._holds.hold()
         self._is_encrypting = False

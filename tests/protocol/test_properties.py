@@ -70,6 +70,8 @@ CLIENT, SERVER = ConnectionType
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 KEY = b"\x9a\x00\xff\x42"
 
+BUFFER = ReceiveBuffer()  # one for all: it is large, and there are many examples
+
 RESERVED_CODE = "CLOSE with unknown reserved code"
 
 
@@ -481,13 +483,9 @@ class Hearing:
         self._witnesses = [Witness(script, lane) for lane in LANES.values()]
         *_, fastest = filter(None, LANES.values())
         self._witnesses.append(Witness(script, fastest, script.portions))
-        # One that has a buffer for itself, and two that share one.
+        # And two that share a buffer.
         viewing = ViewingLane(fastest)
-        alone, shared = ReceiveBuffer(), ReceiveBuffer()
-        self._witnesses += [
-            Witness(script, viewing, buffer=buffer)
-            for buffer in (alone, shared, shared)
-        ]
+        self._witnesses += [Witness(script, viewing, buffer=BUFFER) for _ in range(2)]
         self._spares = itertools.cycle(script.spares)
         self._rooms = itertools.cycle(script.rooms)
 

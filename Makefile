@@ -124,7 +124,7 @@ lanes: env  ## run the tests with each lane that is not the default, without cov
 # 0.12.2 has our import name, and gets an environment of its own. Remove them to have
 # them made anew with another PYTHON.
 BENCH := benchmarks/.venv
-bench: $(BENCH)/stamp $(BENCH)-old/stamp  ## measure the library beside its peers, an hour at most (ARGS=--quick for a look)
+bench: $(BENCH)/stamp $(BENCH)-old/stamp  ## measure the library beside its peers, an hour or more (ARGS=--quick for a look)
 	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
 
 $(BENCH)/stamp: pyproject.toml $(wildcard setup.py trio_websocket/*/*.c)

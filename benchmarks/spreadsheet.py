@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from results import Block, Results
@@ -13,11 +13,7 @@ from table import OURS, format_ratio, format_value
 
 def write_csv(results: Results, folder: Path) -> None:
     """Write a file for each group of rows, with a column for each peer."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, blocks in results.find_groups().items():
-        path = folder / f"{name}.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(build_lines(blocks))
+    _write_tables(results, folder, build_lines)
 
 
 def build_lines(blocks: Sequence[Block]) -> Iterator[list[str]]:
@@ -55,11 +51,7 @@ def write_ratios(results: Results, folder: Path) -> None:
 
     Ratios mean something on other machines, too; the figures themselves do not.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, blocks in results.find_groups().items():
-        path = folder / f"{name}.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(build_ratios(blocks))
+    _write_tables(results, folder, build_ratios)
 
 
 def build_ratios(blocks: Sequence[Block]) -> Iterator[list[str]]:
@@ -76,3 +68,15 @@ def build_ratios(blocks: Sequence[Block]) -> Iterator[list[str]]:
                 lines = [block.find(other.name) for other in others]
                 ratios = [format_ratio(block.compare(line, it)) for it in lines]
                 yield [title, block.place.role, *ratios]
+
+
+def _write_tables(
+    results: Results,
+    folder: Path,
+    build: Callable[[Sequence[Block]], Iterable[list[str]]],
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, blocks in results.find_groups().items():
+        path = folder / f"{name}.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(build(blocks))

@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import chain, repeat
 from weakref import WeakSet
 
-import trio
+from .per_run import PerRun
 
 _SIZE = 4
 _POOL_SIZE = 4096  # bytes: the system takes longer for more, and it need not be fresh
@@ -66,7 +66,6 @@ def _fetch(size: int) -> list[bytes]:
 
 
 _pools: WeakSet[MaskingKeys] = WeakSet()
-_keys: trio.lowlevel.RunVar[MaskingKeys] = trio.lowlevel.RunVar("masking_keys")
 
 
 def _forget_all() -> None:
@@ -78,11 +77,5 @@ with suppress(AttributeError):  # Windows does not fork
     os.register_at_fork(before=_forget_all)
 
 
-def find_masking_keys() -> MaskingKeys:
-    """Return the keys of this run."""
-    try:
-        return _keys.get()
-    except LookupError:
-        keys = MaskingKeys()
-        _keys.set(keys)
-        return keys
+# The keys of this run.
+find_masking_keys = PerRun(MaskingKeys).find

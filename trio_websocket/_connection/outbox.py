@@ -43,6 +43,7 @@ import trio
 
 from .._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
 from .._stream import STREAM_ERRORS
+from .per_run import PerRun
 
 MAX_WAITING_PONGS = 32
 MAX_BATCH_SIZE = 131_072  # bytes: larger writes cost the cache more than they save
@@ -444,17 +445,8 @@ def _find_holding(stream: trio.abc.SendStream) -> Holds | None:
     return cast("Holds", transport) if hasattr(transport, "hold") else None
 
 
-_scratch: trio.lowlevel.RunVar[bytearray] = trio.lowlevel.RunVar("scratch")
-
-
-def _find_scratch() -> bytearray:
-    """Return where a sender of this run makes its slices; they are used at once."""
-    try:
-        return _scratch.get()
-    except LookupError:
-        scratch = bytearray(SLICE_SIZE)
-        _scratch.set(scratch)
-        return scratch
+# Where a sender makes its slices; they are used at once.
+_find_scratch = PerRun(lambda: bytearray(SLICE_SIZE)).find
 
 
 def _write_slices(stream: WritesNow, frame: SlicedFrame) -> int:

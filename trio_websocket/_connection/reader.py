@@ -60,6 +60,7 @@ from .._stream import STREAM_ERRORS
 from .closing import Closing
 from .inbox import BATCH_SIZE, Inbox
 from .outbox import Outbox
+from .per_run import PerRun
 from .round_trips import RoundTrips
 
 _MESSAGE_TOO_BIG = 1009
@@ -431,14 +432,5 @@ class Reader:
             self._closing.note_violation(event)
 
 
-_buffer: trio.lowlevel.RunVar[ReceiveBuffer] = trio.lowlevel.RunVar("receive_buffer")
-
-
-def _find_receive_buffer() -> ReceiveBuffer:
-    """Return the buffer of this run, which is made when one is needed."""
-    try:
-        return _buffer.get()
-    except LookupError:
-        buffer = ReceiveBuffer()
-        _buffer.set(buffer)
-        return buffer
+# Large, and so it is made when one is needed.
+_find_receive_buffer = PerRun(ReceiveBuffer).find

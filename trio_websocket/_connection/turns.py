@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import trio
 
+from .per_run import PerRun
+
 CALLS_PER_CANCELLATION_CHECK = 16
 CALLS_PER_CHECKPOINT = 256
 BYTES_PER_CHECKPOINT = 262_144
@@ -90,14 +92,5 @@ class Turns:
         self._checks = 0
 
 
-_turns: trio.lowlevel.RunVar[Turns] = trio.lowlevel.RunVar("turns")
-
-
-def find_turns() -> Turns:
-    """Return the budget of this run."""
-    try:
-        return _turns.get()
-    except LookupError:
-        turns = Turns()
-        _turns.set(turns)
-        return turns
+# The budget of this run.
+find_turns = PerRun(Turns).find

@@ -36,6 +36,53 @@ def test_every_code_has_a_description_of_its_own(code: CloseCode) -> None:
     assert code.description.strip() == code.description != ""
 
 
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        (1000, "NORMAL"),
+        (1001, "GOING_AWAY"),
+        (1002, "PROTOCOL_ERROR"),
+        (1003, "DATA_NOT_UNDERSTOOD UNACCEPTABLE_DATA NOACCEPT_DTYPE"),
+        (1005, "NO_STATUS"),
+        (1006, "ABNORMAL_CLOSE"),
+        (1007, "BAD_DATA INCONSISTENT_DATA INVALID_DATA"),
+        (1008, "POLICY_VIOLATION POLICY"),
+        (1009, "MESSAGE_TOO_LARGE MESSAGE_TOO_BIG MESSAGE_TOOBIG"),
+        (1010, "EXTENSION_FAILED EXTENSION_NOT_PRESENT MISSING_EXTENSIONS"),
+        (1011, "UNEXPECTED_CONDITION UNABLE"),
+        (1015, "TLS_HANDSHAKE_FAILURE"),
+    ],
+)
+def test_a_code_has_the_names_that_programs_know(code: int, names: str) -> None:
+    """L-81, W-13, A-36."""
+    for name in names.split():
+        assert CloseCode[name] is CloseCode(code)
+        assert CloseCode(code).name in dir(WsprotoCode)
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "reason"),
+    [
+        (b"", 1005, None),
+        (b"\x03\xe8", 1000, None),
+        (b"\x0f\xa0\xe2\x82\xac", 4000, "\u20ac"),
+        (b"\x00\x00x", 0, "x"),
+    ],
+)
+def test_the_body_of_a_close_frame_is_read(
+    payload: bytes, code: int, reason: str | None
+) -> None:
+    """W-12."""
+    parsed = CloseReason.parse(payload)
+    assert (parsed.code, parsed.reason) == (code, reason)
+
+
+@pytest.mark.parametrize("payload", [b"\x03", b"\x03\xe8\xff"])
+def test_a_bad_body_of_a_close_frame_is_refused(payload: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # of UTF-8, or our own
+        CloseReason.parse(payload)
+
+
 def test_a_code_prints_as_its_number() -> None:
     assert str(CloseCode.GOING_AWAY) == "1001"
 

@@ -9,6 +9,7 @@ import types
 import pytest
 
 import trio_websocket
+import trio_websocket.frames
 import trio_websocket.testing
 
 NAMES = {
@@ -19,11 +20,13 @@ NAMES = {
     "ConnectionRejected",
     "ConnectionState",
     "ConnectionTimeout",
+    "DeflateAgreement",
     "DisconnectionTimeout",
     "Endpoint",
     "HandshakeError",
     "InvalidHandshake",
     "InvalidURL",
+    "PerMessageDeflate",
     "ProtocolViolation",
     "WebSocketConnection",
     "WebSocketError",
@@ -40,10 +43,12 @@ NAMES = {
     "wrap_server_stream",
 }
 CONSTANTS = {"lane"}
+NAMES_FOR_FRAMES = {"Frame", "FrameParser", "FrameStream", "Opcode"}
 NAMES_FOR_TESTS = {"FaultyStream", "RawFrame", "RawPeer", "open_connection_pair"}
 
 EVERYTHING = [
     *((trio_websocket, name) for name in sorted(NAMES)),
+    *((trio_websocket.frames, name) for name in sorted(NAMES_FOR_FRAMES)),
     *((trio_websocket.testing, name) for name in sorted(NAMES_FOR_TESTS)),
 ]
 
@@ -61,7 +66,11 @@ def list_names(module: types.ModuleType) -> set[str]:
 
 @pytest.mark.parametrize(
     ("module", "names"),
-    [(trio_websocket, NAMES | CONSTANTS), (trio_websocket.testing, NAMES_FOR_TESTS)],
+    [
+        (trio_websocket, NAMES | CONSTANTS),
+        (trio_websocket.frames, NAMES_FOR_FRAMES),
+        (trio_websocket.testing, NAMES_FOR_TESTS),
+    ],
 )
 def test_the_public_names_are_these(module: types.ModuleType, names: set[str]) -> None:
     assert list_names(module) == names

@@ -11,7 +11,10 @@ from trio_websocket._options import (
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
+    CommonArgs,
     ConnectionOptions,
+    PerMessageDeflate,
+    find_deflate,
 )
 
 DEFAULTS = ConnectionOptions()
@@ -19,7 +22,7 @@ DEFAULTS = ConnectionOptions()
 
 def change(name: str, value: float) -> ConnectionOptions:
     """The defaults but for one of them."""
-    return replace(DEFAULTS, **{name: cast("int", value)})
+    return replace(DEFAULTS, **cast("CommonArgs", {name: value}))
 
 
 def test_the_defaults_are_the_constants() -> None:
@@ -35,6 +38,29 @@ def test_the_defaults_are_the_constants() -> None:
     )
     assert (MESSAGE_QUEUE_SIZE, MAX_MESSAGE_SIZE) == (1, 1048576)
     assert (RECEIVE_BYTES, CONN_TIMEOUT) == (65536, 60)
+
+
+def test_compression_is_a_name_or_says_how() -> None:
+    options = PerMessageDeflate(level=1)
+    assert find_deflate(None) is None
+    assert find_deflate("deflate") == PerMessageDeflate()
+    assert find_deflate(options) is options
+    assert ConnectionOptions(compression="deflate").compression == "deflate"
+
+
+@pytest.mark.parametrize("value", [True, 15, b"deflate", PerMessageDeflate])
+def test_compression_of_another_type_is_a_type_error(value: object) -> None:
+    words = '^compression must be "deflate", a PerMessageDeflate or None, not '
+    with pytest.raises(TypeError, match=words):
+        find_deflate(value)
+
+
+@pytest.mark.parametrize("value", ["", "gzip", "Deflate"])
+def test_compression_of_another_name_is_a_value_error(value: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"^compression must be \"deflate\", not '{value}'$"
+    ):
+        find_deflate(value)
 
 
 def test_options_cannot_be_changed() -> None:

@@ -25,7 +25,9 @@ from ._errors import (
     ProtocolViolation as ProtocolViolation,
     WebSocketError as WebSocketError,
 )
+from ._options import PerMessageDeflate as PerMessageDeflate
 from ._protocol.chosen_lane import lane as lane
+from ._protocol.deflate import DeflateAgreement as DeflateAgreement
 from ._protocol.state import ConnectionState as ConnectionState
 from ._server.request import WebSocketRequest as WebSocketRequest
 from ._server.serve import (

@@ -11,7 +11,8 @@ MAX_REASON_SIZE = 123
 class CloseCode(IntEnum):
     """The close codes that RFC 6455 and the IANA registry define.
 
-    ``str()`` and comparisons treat a member as its number.
+    ``str()`` and comparisons treat a member as its number. Names that other libraries
+    use, such as ``CloseCode.NORMAL`` or ``CloseCode.MESSAGE_TOO_LARGE``, are aliases.
     """
 
     NORMAL_CLOSURE = 1000  #: the purpose of the connection has been fulfilled
@@ -29,6 +30,18 @@ class CloseCode(IntEnum):
     TRY_AGAIN_LATER = 1013  #: IANA: overloaded; come back when asked to
     BAD_GATEWAY = 1014  #: IANA: the server behind a gateway answered badly
     TLS_HANDSHAKE_FAILED = 1015  #: never on the wire: there was no connection
+
+    # What Lomond, twspy and asws3 call them.
+    NORMAL = 1000
+    DATA_NOT_UNDERSTOOD = UNACCEPTABLE_DATA = NOACCEPT_DTYPE = 1003
+    NO_STATUS = 1005
+    ABNORMAL_CLOSE = 1006
+    BAD_DATA = INCONSISTENT_DATA = INVALID_DATA = 1007
+    POLICY = 1008
+    MESSAGE_TOO_LARGE = MESSAGE_TOOBIG = 1009
+    EXTENSION_FAILED = EXTENSION_NOT_PRESENT = MISSING_EXTENSIONS = 1010
+    UNEXPECTED_CONDITION = UNABLE = 1011
+    TLS_HANDSHAKE_FAILURE = 1015
 
     @property
     def description(self) -> str:
@@ -82,6 +95,22 @@ class CloseReason:
         self._code = _find_code(code)
         self._name = _find_name(self._code)
         self._reason = reason
+
+    @classmethod
+    def parse(cls, payload: bytes) -> CloseReason:
+        """Read the body of a Close frame (RFC 6455 section 5.5.1).
+
+        An empty one stands for 1005. Whether the code may be sent is not judged.
+
+        Raises:
+            ValueError: If it has one byte, or its text is not UTF-8.
+
+        """
+        if not payload:
+            return cls(CloseCode.NO_STATUS_RCVD, None)
+        if len(payload) == 1:
+            raise ValueError("the body of a Close frame cannot have one byte")
+        return cls(int.from_bytes(payload[:2], "big"), payload[2:].decode() or None)
 
     @property
     def code(self) -> int:

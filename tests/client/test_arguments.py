@@ -59,12 +59,12 @@ SIGNATURES = {
     "open_websocket": (
         "(host, port, resource, *, use_ssl, subprotocols=None, extra_headers=None, "
         "message_queue_size=1, max_message_size=1048576, receive_buffer_size=65536, "
-        "connect_timeout=60, disconnect_timeout=60)"
+        "connect_timeout=60, disconnect_timeout=60, **more)"
     ),
     "open_websocket_url": (
         "(url, ssl_context=None, *, subprotocols=None, extra_headers=None, "
         "message_queue_size=1, max_message_size=1048576, connect_timeout=60, "
-        "disconnect_timeout=60, receive_buffer_size=65536)"
+        "disconnect_timeout=60, receive_buffer_size=65536, **more)"
     ),
     "connect_websocket": (
         "(nursery, host, port, resource, *, use_ssl, subprotocols=None, "
@@ -166,6 +166,13 @@ WRONG: list[tuple[dict[str, object], type[Exception], str]] = [
     ({"receive_buffer_size": 0}, ValueError, "receive_buffer_size must be 1 or more"),
     ({"disconnect_timeout": -1}, ValueError, "disconnect_timeout must be 0 or more"),
     ({"disconnect_timeout": "1"}, TypeError, "disconnect_timeout must be a number"),
+    (
+        {"compression": "gzip"},
+        ValueError,
+        "compression must be \"deflate\", not 'gzip'",
+    ),
+    ({"compression": True}, TypeError, 'compression must be "deflate", a PerMessage'),
+    ({"compress": "deflate"}, TypeError, "there is no option 'compress' here"),
 ]
 GOOD: dict[str, object] = {
     "host": "h.example",

@@ -25,6 +25,12 @@ async def use(connection: WebSocketConnection) -> None:
     await connection.send_message("text")
     await connection.send_message(memoryview(b"bytes"))
     await connection.send("text")
+    await connection.send_text("text")
+    await connection.send_text(b"bytes")  # type: ignore[arg-type]
+    await connection.send_bytes(memoryview(b"bytes"))
+    await connection.send_bytes("text")  # type: ignore[arg-type]
+    assert_type(await connection.get_text(), str)
+    assert_type(await connection.get_bytes(), bytes)
     assert_type(await connection.ping(), float)
     await connection.pong(b"payload")
     await connection.aclose(1000, "bye")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import trio
 
@@ -31,6 +31,7 @@ from .._options import (
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
+    CommonArgs,
     ConnectionOptions,
 )
 from .._protocol.headers import HeadersLike
@@ -49,7 +50,7 @@ _GOING_AWAY = 1001
 _AT_ONCE = Farewell(grace=0)
 
 
-class ConnectArgs(TypedDict, total=False):
+class ConnectArgs(CommonArgs, total=False):
     """What ``connect_websocket`` and ``wrap_client_stream`` take beside the rest."""
 
     disconnect_timeout: float
@@ -69,6 +70,7 @@ async def open_websocket(
     receive_buffer_size: int | None = RECEIVE_BYTES,
     connect_timeout: float = CONN_TIMEOUT,
     disconnect_timeout: float = CONN_TIMEOUT,
+    **more: Unpack[CommonArgs],
 ) -> AsyncGenerator[WebSocketConnection]:
     """Open a connection for the length of a block.
 
@@ -94,6 +96,11 @@ async def open_websocket(
             choice to the stream.
         connect_timeout: Seconds for the whole opening: DNS, TCP, TLS and the upgrade.
         disconnect_timeout: Seconds for the whole closing.
+        more: ``compression``: ``"deflate"`` or a :class:`PerMessageDeflate` to offer
+            that messages are compressed; None, the default, offers nothing.
+            ``json_dumps`` and ``json_loads``: functions for
+            :meth:`~WebSocketConnection.send_json` and
+            :meth:`~WebSocketConnection.get_json` instead of those of :mod:`json`.
 
     Yields:
         The open connection.
@@ -110,15 +117,19 @@ async def open_websocket(
         ValueError: If a value cannot be used; nothing was sent.
 
     """
+    _check_names(more, CommonArgs)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
         receive_buffer_size=receive_buffer_size,
         connect_timeout=connect_timeout,
         disconnect_timeout=disconnect_timeout,
+        **more,
     )
     target = check_target(host, port, resource, use_ssl)
-    handshake = prepare(target.host_header, resource, subprotocols, extra_headers)
+    handshake = prepare(
+        target.host_header, resource, subprotocols, extra_headers, options=options
+    )
     stream, opened = await open_in_time(target, handshake, options)
     connection, link = make_connection(
         stream, opened, path=target.resource, options=options, farewell=_AT_ONCE
@@ -148,6 +159,7 @@ def open_websocket_url(
     connect_timeout: float = CONN_TIMEOUT,
     disconnect_timeout: float = CONN_TIMEOUT,
     receive_buffer_size: int | None = RECEIVE_BYTES,
+    **more: Unpack[CommonArgs],
 ) -> AbstractAsyncContextManager[WebSocketConnection]:
     """Open a connection to a URL for the length of a block; see :func:`open_websocket`.
 
@@ -166,6 +178,7 @@ def open_websocket_url(
         connect_timeout: Seconds for the whole opening.
         disconnect_timeout: Seconds for the whole closing.
         receive_buffer_size: The most bytes that are read at once.
+        more: ``compression``, ``json_dumps`` and ``json_loads``, as there.
 
     Returns:
         An async context manager; nothing is dialled before it is entered.
@@ -189,6 +202,7 @@ def open_websocket_url(
         receive_buffer_size=receive_buffer_size,
         connect_timeout=connect_timeout,
         disconnect_timeout=disconnect_timeout,
+        **more,
     )
 
 
@@ -223,7 +237,8 @@ async def connect_websocket(
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing.
+        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
+            ``json_dumps`` and ``json_loads``.
 
     Raises:
         HandshakeError: As in :func:`open_websocket`, here at the ``await``. There is no
@@ -235,7 +250,7 @@ async def connect_websocket(
         No stream is left open and no task is left in the nursery.
 
     """
-    _check_names(more)
+    _check_names(more, ConnectArgs)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
@@ -243,7 +258,9 @@ async def connect_websocket(
         **more,
     )
     target = check_target(host, port, resource, use_ssl)
-    handshake = prepare(target.host_header, resource, subprotocols, extra_headers)
+    handshake = prepare(
+        target.host_header, resource, subprotocols, extra_headers, options=options
+    )
     stream, opened = await open_target(target, handshake, options)
     connection, link = make_connection(
         stream, opened, path=target.resource, options=options
@@ -275,7 +292,8 @@ async def connect_websocket_url(
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing.
+        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
+            ``json_dumps`` and ``json_loads``.
 
     Raises:
         InvalidURL: If it is not the URL of a WebSocket. Also a ``ValueError``.
@@ -329,7 +347,8 @@ async def wrap_client_stream(
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing.
+        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
+            ``json_dumps`` and ``json_loads``.
 
     Raises:
         HandshakeError: As in :func:`connect_websocket`.
@@ -338,7 +357,7 @@ async def wrap_client_stream(
         The stream is closed and no task is left in the nursery.
 
     """
-    _check_names(more)
+    _check_names(more, ConnectArgs)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
@@ -347,7 +366,9 @@ async def wrap_client_stream(
     )
     check_texts(host=host, resource=resource)
     authority = encode_authority(host)
-    handshake = prepare(authority, resource, subprotocols, extra_headers)
+    handshake = prepare(
+        authority, resource, subprotocols, extra_headers, options=options
+    )
     opened = await shake_hands(stream, handshake, authority, options)
     path = encode_resource(resource)
     connection, link = make_connection(stream, opened, path=path, options=options)
@@ -380,10 +401,10 @@ def split_url(
     return parsed.host, parsed.port, parsed.resource, ssl_context
 
 
-def _check_names(options: Mapping[str, object]) -> None:
+def _check_names(options: Mapping[str, object], kind: type) -> None:
     """Refuse an option that one of the other entry points takes."""
     for name in options:
-        if name not in ConnectArgs.__annotations__:
+        if name not in kind.__annotations__:
             msg = f"there is no option {name!r} here"
             raise TypeError(msg)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import trio
 
 from .._errors import ConnectionFailed, ConnectionTimeout, InvalidURL
-from .._options import RECEIVE_BYTES, ConnectionOptions
+from .._options import RECEIVE_BYTES, ConnectionOptions, find_deflate
 from .._protocol.client_handshake import ClientHandshake
 from .._protocol.headers import HeadersLike, build_headers
 from .._protocol.opened import Opened
@@ -92,6 +92,8 @@ def prepare(
     resource: str,
     subprotocols: Iterable[str] | None,
     extra_headers: HeadersLike | None,
+    *,
+    options: ConnectionOptions,
 ) -> ClientHandshake:
     """Check and build the request.
 
@@ -105,6 +107,7 @@ def prepare(
         resource=encode_resource(resource),
         subprotocols=subprotocols,
         headers=build_headers(extra_headers),
+        deflate=find_deflate(options.compression),
     )
 
 

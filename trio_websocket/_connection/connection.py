@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import NoReturn, cast
+from typing import NoReturn, TypeAlias, cast
 
 import trio
 
@@ -14,6 +14,7 @@ from .._close_reason import CloseReason
 from .._endpoint import Endpoint, Ends
 from .._errors import ConnectionClosed
 from .._options import ConnectionOptions
+from .._protocol.deflate import DeflateAgreement
 from .._protocol.opened import Opened
 from .._protocol.pings import check_payload
 from .._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
@@ -26,12 +27,14 @@ from .turns import LEAST_SENT_SIZE, find_turns
 
 _NORMAL_CLOSURE = 1000
 _GOING_AWAY = 1001
+_UNSUPPORTED_DATA = 1003
 _POLICY_VIOLATION = 1008
 _MESSAGES_PER_BATCH = 256
 _OPEN = ConnectionState.OPEN
 _ORDERLY_CODES = (_NORMAL_CLOSURE, _GOING_AWAY)
 
 _Sendable = str | bytes | bytearray | memoryview
+JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
 
 class WebSocketConnection(trio.abc.Channel[str | bytes]):
@@ -60,6 +63,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         "__dict__",
         "__weakref__",
         "_closing",
+        "_compression",
         "_encode",
         "_ends",
         "_engine",
@@ -67,6 +71,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         "_inbox",
         "_link",
         "_masking_keys",
+        "_options",
         "_outbox",
         "_path",
         "_spare",
@@ -76,12 +81,22 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     CONNECTION_ID: Iterator[int] = itertools.count()
 
-    def __init__(self, link: Link, opened: Opened, *, path: str, ends: Ends) -> None:
+    def __init__(
+        self,
+        link: Link,
+        opened: Opened,
+        *,
+        path: str,
+        options: ConnectionOptions,
+        ends: Ends,
+    ) -> None:
         self._link = link
         self._engine = link.engine
         self._closing = link.closing
         self._path = path
+        self._options = options
         self._subprotocol = opened.subprotocol
+        self._compression = opened.compression
         self._handshake_headers = opened.headers
         self._ends = ends
         self._turns = find_turns()
@@ -129,6 +144,11 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
     def subprotocol(self) -> str | None:
         """The subprotocol that both ends agreed on, or None (RFC 6455 section 1.9)."""
         return self._subprotocol
+
+    @property
+    def compression(self) -> DeflateAgreement | None:
+        """What both ends agreed on about compression, or None (RFC 7692)."""
+        return self._compression
 
     @property
     def handshake_headers(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -217,6 +237,40 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         return message  # noqa: ASYNC910  # see turns
 
     @trio.lowlevel.enable_ki_protection
+    async def get_text(self) -> str:
+        """Take the next message, which must be text.
+
+        Raises:
+            ConnectionClosed: As in :meth:`get_message`; or because the message was
+                binary, which ends the connection with 1003.
+
+        Cancellation:
+            A cancelled call takes no message.
+
+        """
+        message = await self.get_message()
+        if isinstance(message, bytes):
+            self._refuse_kind("a binary message came where text was wanted")
+        return message
+
+    @trio.lowlevel.enable_ki_protection
+    async def get_bytes(self) -> bytes:
+        """Take the next message, which must be binary.
+
+        Raises:
+            ConnectionClosed: As in :meth:`get_message`; or because the message was
+                text, which ends the connection with 1003.
+
+        Cancellation:
+            A cancelled call takes no message.
+
+        """
+        message = await self.get_message()
+        if isinstance(message, str):
+            self._refuse_kind("a text message came where binary was wanted")
+        return message
+
+    @trio.lowlevel.enable_ki_protection
     async def get_messages(self, limit: int | None = None) -> list[str | bytes]:
         """Take all messages at hand, one at least, in the order in which they came.
 
@@ -252,11 +306,16 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     @trio.lowlevel.enable_ki_protection
     async def send_message(  # noqa: ASYNC910  # see turns
-        self, message: str | bytes | bytearray | memoryview
+        self, message: str | bytes | bytearray | memoryview, *, compress: bool = True
     ) -> None:
         """Send a message: text for a str, binary for anything bytes-like.
 
         Returns when the bytes were handed to the stream.
+
+        Args:
+            message: The message.
+            compress: Whether to compress it, if that was agreed on and it is not too
+                short for that.
 
         Raises:
             ConnectionClosed: If the connection is closed or closing.
@@ -265,7 +324,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
         Cancellation:
             The message was sent whole or not at all; which of the two cannot be known.
-            The connection works.
+            One that was compressed is sent where later ones may refer to it. The
+            connection works.
 
         Concurrency:
             Messages leave in the order of the calls.
@@ -292,7 +352,38 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             if position < len(frame) or turns.size_left <= 0:
                 await self._finish_sending(frame, position)
         else:
-            await self._send_message(message)
+            await self._send_message(message, compress=compress)
+
+    @trio.lowlevel.enable_ki_protection
+    async def send_text(self, text: str, *, compress: bool = True) -> None:
+        """Send a text message; see :meth:`send_message`.
+
+        Raises:
+            ConnectionClosed: If the connection is closed or closing.
+            TypeError: If it is not a str.
+            ValueError: If it cannot be encoded as UTF-8.
+
+        Cancellation:
+            As in :meth:`send_message`.
+
+        """
+        await self.send_message(_check_text(text), compress=compress)
+
+    @trio.lowlevel.enable_ki_protection
+    async def send_bytes(
+        self, data: bytes | bytearray | memoryview, *, compress: bool = True
+    ) -> None:
+        """Send a binary message; see :meth:`send_message`.
+
+        Raises:
+            ConnectionClosed: If the connection is closed or closing.
+            TypeError: If it is not bytes-like.
+
+        Cancellation:
+            As in :meth:`send_message`.
+
+        """
+        await self.send_message(_check_bytes(data), compress=compress)
 
     @trio.lowlevel.enable_ki_protection
     async def send_messages(  # noqa: ASYNC910  # there may be none
@@ -333,6 +424,53 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         if is_first:
             await self._turns.begin()
         source.check()
+
+    @trio.lowlevel.enable_ki_protection
+    async def send_json(self, /, *value: object, **fields: object) -> None:
+        """Send a value as JSON, in a text message.
+
+        The value is encoded by ``json_dumps``, an option of every entry point; by
+        :func:`json.dumps` if none was given.
+
+        Args:
+            value: One value at most.
+            fields: The fields of an object, in the place of a value. Without either an
+                empty object is sent.
+
+        Raises:
+            ConnectionClosed: If the connection is closed or closing.
+            TypeError: If there is more than one value, or it cannot be encoded.
+            ValueError: If there are a value and fields, or it cannot be encoded.
+
+        Cancellation:
+            As in :meth:`send_message`.
+
+        """
+        if len(value) > 1:
+            raise TypeError(f"send_json takes one value at most, not {len(value)}")
+        if value and fields:
+            raise ValueError("send_json takes a value or fields, not both")
+        encoded = self._options.json_dumps(value[0] if value else fields)
+        text = encoded if isinstance(encoded, str) else encoded.decode()
+        await self.send_message(text)
+
+    @trio.lowlevel.enable_ki_protection
+    async def get_json(self) -> JSON:
+        """Take the next message, which must be text, and decode it as JSON.
+
+        It is decoded by ``json_loads``, an option of every entry point; by
+        :func:`json.loads` if none was given.
+
+        Raises:
+            ConnectionClosed: As in :meth:`get_text`.
+            ValueError: If the message is not JSON. It was taken; the connection works.
+
+        Cancellation:
+            A cancelled call takes no message.
+
+        """
+        text = await self.get_text()
+        return cast("JSON", self._options.json_loads(text))
 
     @trio.lowlevel.enable_ki_protection
     async def receive(self) -> str | bytes:
@@ -568,7 +706,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             await trio.lowlevel.cancel_shielded_checkpoint()
         return stop
 
-    async def _send_message(self, message: _Sendable) -> None:
+    async def _send_message(self, message: _Sendable, *, compress: bool) -> None:
         """Send a message when it takes more than to encode and write it."""
         await self._turns.begin()
         self._check_open()
@@ -576,7 +714,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             message = check_message(message, ValueError)
         keys = self._masking_keys
         key = None if keys is None else keys.draw()
-        frame = self._engine.send_message(message, key)
+        frame = self._engine.send_message(message, key, compress=compress)
         await self._send(frame)
         if self._turns.is_used_up(max(len(frame), LEAST_SENT_SIZE)):
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -600,13 +738,19 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         try:
             position = outbox.hand_over(frame)
             if position < len(frame):
-                await outbox.send_rest(frame, position)
+                must_leave = self._engine.keeps_context
+                await outbox.send_rest(frame, position, must_leave=must_leave)
         except OutboxBroken:
             await self._raise_closed()
 
     async def _raise_closed(self) -> NoReturn:
         """Say why nothing can be sent, once that is known."""
         await self._closing.ended.wait()
+        raise self._closing.error() from self._closing.cause
+
+    def _refuse_kind(self, problem: str) -> NoReturn:
+        """End the connection over a message of the other kind."""
+        self._link.reader.refuse(_UNSUPPORTED_DATA, problem)
         raise self._closing.error() from self._closing.cause
 
     def _is_closed_in_order(self) -> bool:
@@ -651,7 +795,10 @@ def make_connection(
     role = "client" if opened.engine.is_client else "server"
     link = Link(f"{role}-{number}", stream, opened.engine, options, farewell=farewell)
     ends = ends or Ends(stream)
-    return WebSocketConnection(link, opened, path=path, ends=ends), link
+    connection = WebSocketConnection(
+        link, opened, path=path, options=options, ends=ends
+    )
+    return connection, link
 
 
 def check_message(message: object, error: type[TypeError | ValueError]) -> str | bytes:
@@ -664,6 +811,19 @@ def check_message(message: object, error: type[TypeError | ValueError]) -> str |
         return cast("memoryview[int]", message).tobytes()
     kinds = "str, bytes, bytearray or memoryview"
     raise error(f"a message must be {kinds}, not {type(message).__name__}")
+
+
+def _check_text(text: object) -> str:
+    if isinstance(text, str):
+        return text
+    raise TypeError(f"a text message must be a str, not {type(text).__name__}")
+
+
+def _check_bytes(data: object) -> bytes | bytearray | memoryview:
+    if isinstance(data, bytes | bytearray | memoryview):
+        return cast("bytes | bytearray | memoryview", data)
+    kind = type(data).__name__
+    raise TypeError(f"a binary message must be bytes-like, not {kind}")
 
 
 class _Source:

@@ -211,25 +211,30 @@ class Outbox:
             self._break(error)
             raise OutboxBroken from error
 
-    async def send_rest(self, data: bytes | SlicedFrame, position: int) -> None:
+    async def send_rest(
+        self, data: bytes | SlicedFrame, position: int, *, must_leave: bool = False
+    ) -> None:
         """Send what the stream did not take at once, and return when it has it.
 
         Args:
             data: What ``hand_over`` was given.
             position: What that returned.
+            must_leave: Whether it leaves even if the call is cancelled.
 
         Raises:
             OutboxBroken: If it could not leave. A part of it may have.
 
         Cancellation:
-            Bytes of which nothing was handed over are withdrawn; the others leave
-            whole, after the call.
+            Bytes of which nothing was handed over are withdrawn, unless they must
+            leave; the others leave whole, after the call.
 
         """
         if self._holds is not None and self.is_idle and len(data) <= MAX_BATCH_SIZE:
             await self._encrypt(cast("bytes", data), self._holds)
         else:
-            await self._enqueue(_Entry(data, position))
+            entry = _Entry(data, position)
+            entry.is_started |= must_leave
+            await self._enqueue(entry)
 
     async def _encrypt(self, data: bytes, holds: Holds) -> None:
         self._is_encrypting = True

@@ -11,12 +11,22 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from .._errors import ConnectionRejected, InvalidHandshake
+from .._options import PerMessageDeflate
 from .chosen_lane import LANE
+from .deflate import (
+    NAME as DEFLATE,
+    BadAgreement,
+    DeflateAgreement,
+    build_codec,
+    build_offers,
+    judge_answer,
+)
 from .engine import Engine
+from .extension_header import BadExtensions, build_extensions, parse_extensions
 from .headers import Headers, find_values
 from .http_head import TCHARS, BadHead, HeadBuffer, HeadSyntax, check_bodiless, is_host
 from .opened import Opened
-from .switch_answer import explain_switch, prepare_switch
+from .switch_answer import explain_switch, prepare_switch, split_extensions
 
 # 64 KiB: enough for any explanation by a server, too little to hurt.
 _MAX_BODY_SIZE = 64 * 1024
@@ -32,6 +42,7 @@ _MAX_INTERIM_ANSWERS = 16
 # What wsproto puts into the Host header, until our own value takes its place.
 _PLACEHOLDER = "placeholder"
 
+_EXTENSIONS = b"Sec-WebSocket-Extensions"
 _SUBPROTOCOL = re.compile(TCHARS)
 _TARGET = re.compile("[!-~]+")
 
@@ -64,6 +75,7 @@ class ClientHandshake:
         resource: str,
         subprotocols: Iterable[str] | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
+        deflate: PerMessageDeflate | None = None,
     ) -> None:
         """Check and build the request.
 
@@ -73,6 +85,7 @@ class ClientHandshake:
             subprotocols: What to offer, best first.
             headers: More headers, as `build_headers` makes them. A Host among them
                 stands in for ours, in our place.
+            deflate: The compression to offer.
 
         Raises:
             TypeError: If the subprotocols are not an iterable of str, or are one str.
@@ -84,6 +97,9 @@ class ClientHandshake:
         check_bodiless(others)
         if not _TARGET.fullmatch(resource):
             raise ValueError(f"{resource!r} is not a request target")
+        self._deflate = deflate
+        if deflate is not None:
+            others.insert(0, (_EXTENSIONS, build_extensions(build_offers(deflate))))
         self._wsproto = H11Handshake(ConnectionType.CLIENT)
         request = self._wsproto.send(
             Request(
@@ -188,6 +204,9 @@ class ClientHandshake:
             raise InvalidHandshake(problem)
 
     def _open(self, head: bytes) -> Opened:
+        values: list[bytes] = []
+        if self._deflate is not None:
+            head, values = split_extensions(head)
         prepared = prepare_switch(head)
         if prepared is None:
             raise InvalidHandshake(explain_switch(head, self._subprotocols))
@@ -198,9 +217,15 @@ class ClientHandshake:
             raise InvalidHandshake(problem) from None
         (accepted,) = self._wsproto.events()
         assert isinstance(accepted, AcceptConnection)
-        engine = Engine(is_client=True, lane=LANE)
+        agreement = codec = None
+        if self._deflate is not None:
+            agreement = _find_agreement(self._deflate, values)
+            if agreement is not None:
+                codec = build_codec(self._deflate, agreement, is_client=True)
+        engine = Engine(is_client=True, lane=LANE, codec=codec)
         engine.receive_data(self._heads.take_rest())
-        return Opened(engine, tuple(accepted.extra_headers), accepted.subprotocol)
+        headers = tuple(accepted.extra_headers)
+        return Opened(engine, headers, accepted.subprotocol, agreement)
 
     def _start_rejection(self, head: bytes) -> None:
         try:
@@ -232,6 +257,28 @@ class ClientHandshake:
                 case _:
                     raise AssertionError(event)
         self._is_body_over |= len(self._body) >= _MAX_BODY_SIZE
+
+
+def _find_agreement(
+    deflate: PerMessageDeflate, values: list[bytes]
+) -> DeflateAgreement | None:
+    """Judge the extensions that the server has accepted (RFC 6455 section 9.1)."""
+    try:
+        uses = parse_extensions(values)
+        for use in uses:
+            if use.name != DEFLATE:
+                name = use.name[:100]  # the sentence ends up in logs
+                problem = (
+                    f"the server chose the extension {name}, which was not offered"
+                )
+                raise InvalidHandshake(problem)
+        if len(uses) > 1:
+            raise InvalidHandshake("the server chose an extension twice")
+        return judge_answer(deflate, uses[0]) if uses else None
+    except BadExtensions as error:
+        raise InvalidHandshake(str(error)) from None
+    except BadAgreement as error:
+        raise InvalidHandshake(error.problem) from None
 
 
 def _check_subprotocols(subprotocols: Iterable[object] | None) -> list[str]:

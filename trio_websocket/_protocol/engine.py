@@ -58,6 +58,7 @@ from wsproto.frame_protocol import CloseReason as WsprotoCloseReason
 from wsproto.utilities import ProtocolError as WsprotoError
 
 from .collector import Collector
+from .deflate import BadCompression, Codec
 from .events import (
     CloseReceived,
     Event,
@@ -72,10 +73,12 @@ from .frame_header import (
     MAX_HEADER_SIZE,
     FrameHeader,
     Opcode,
+    build_header,
     mask_payload,
     measure_shortest,
     parse_header,
 )
+from .inflation import CHUNK_SIZE, STEP_SIZE, WHOLE_STEP_SIZE, Inflation
 from .lane import Lane
 from .receive_buffer import SIZE as BUFFER_SIZE, ReceiveBuffer
 from .sliced_frame import SLICE_SIZE, SlicedFrame
@@ -92,6 +95,7 @@ from .state import (
 _FOREIGN_ERRORS = (WsprotoError, ValueError, TypeError, struct.error, AssertionError)
 
 _PROTOCOL_ERROR = 1002
+_BAD_DATA = 1007
 _TRY_AGAIN_LATER = 1013
 # Registered after wsproto was written, which calls it a violation. It goes through
 # wsproto as its neighbour and comes out as itself.
@@ -101,6 +105,9 @@ _BINARY = int(Opcode.BINARY)
 _CLOSE = int(Opcode.CLOSE)
 _PLAIN = (0x80 | Opcode.TEXT, 0x80 | Opcode.BINARY)  # final, no reserved bit
 _MASKED = 0x80
+_COMPRESSED = 0x40  # RSV1 (RFC 7692 section 6)
+_OTHER_RESERVED_BITS = 0x30
+_MAX_LENGTH = 2**63 - 1
 _FIRST_CONTROL_OPCODE = 8
 _MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
 # A frame that is still arriving stays where it was received if it is no larger; so
@@ -127,12 +134,14 @@ class Engine:
 
     __slots__ = (
         "_buffer",
+        "_codec",
         "_collector",
         "_connection",
         "_data",
         "_events",
         "_frame",
         "_head",
+        "_inflation",
         "_is_bad_gateway",
         "_is_begun",
         "_is_frame_reported",
@@ -153,13 +162,17 @@ class Engine:
         *,
         is_client: bool,
         lane: Lane | None = None,
+        codec: Codec | None = None,
     ) -> None:
         self.is_client: bool = is_client
         self.state: ConnectionState = ConnectionState.OPEN
         self.is_over: bool = False
         self._connection = connection
-        self.encode: Encode | None = None if lane is None else lane.encode
+        is_plain = lane is not None and codec is None
+        self.encode: Encode | None = lane.encode if lane and is_plain else None
         self._lane = lane
+        self._codec = codec
+        self._inflation: Inflation | None = None  # of a message that has begun
         self._data: bytes | memoryview = b""
         self._start = 0
         self._is_starved = True  # nothing can be told before more is received
@@ -183,12 +196,24 @@ class Engine:
             self._connection = Connection(role)
         return self._connection
 
+    @property
+    def keeps_context(self) -> bool:
+        """Whether a message that was compressed has to leave.
+
+        Then later ones may refer to it.
+        """
+        codec = self._codec
+        if codec is None or codec.deflator is None:
+            return False
+        return codec.deflator.is_taken_over
+
     def take_step(self, step: Step) -> None:
         """Move to the next state; the only place that does."""
         self.state = TRANSITIONS[self.state][step]
         if self.state not in MAY_RECEIVE:
             self.is_over = True
             self._collector = None
+            self._inflation = None
             self._data = b""
             self._start = 0
 
@@ -261,12 +286,16 @@ class Engine:
             return True
         if self._collector is not None:
             return self._collector.is_done or len(self._data) > self._start
+        if self._inflation is not None and self._inflation.has_more:
+            return True
         return not self._is_starved and len(self._data) > self._start
 
     @property
     def is_before_close(self) -> bool:
         """Whether the next frame is a Close, as far as can be seen."""
         is_amid = self._head or self._frame is not None or self._collector is not None
+        inflation = self._inflation
+        is_amid = is_amid or (inflation is not None and inflation.is_amid_frame)
         if is_amid or self._start >= len(self._data):
             return False
         return self._data[self._start] & 0x0F == _CLOSE
@@ -300,6 +329,8 @@ class Engine:
                 result = self._feed_frame(self._frame, 0)
             elif self._head:
                 result = self._begin_frame()
+            elif self._inflation is not None and self._inflation.is_amid_frame:
+                result = self._inflate(self._inflation, max_size)
             else:
                 result = self._begin(room, max_size)
             if result is not None:
@@ -329,6 +360,8 @@ class Engine:
                 else:
                     self._data, self._start = b"", 0
                 return MessagesReceived(messages, end - start)
+        if self._codec is not None and self._is_compressed(first, data[start + 1]):
+            return self._begin_compressed(self._codec)
         return self._begin_frame()
 
     # The lane.
@@ -377,6 +410,68 @@ class Engine:
         self._unfed -= len(latest)
         self._feed(latest, payload_size=len(latest))
         assert self.is_over
+
+    # Compressed messages, by way of plain fragments.
+
+    def _is_compressed(self, first: int, second: int) -> bool:
+        """Whether a frame that begins so belongs to a compressed message.
+
+        What breaks the rules does not: wsproto gets it as it is and says what is wrong.
+        """
+        opcode = first & 0x0F
+        if first & _OTHER_RESERVED_BITS or (second >= _MASKED) == self.is_client:
+            return False
+        if first & _COMPRESSED:
+            is_beginning = opcode in (Opcode.TEXT, Opcode.BINARY)
+            return is_beginning and self._message_kind is None
+        return opcode == Opcode.CONTINUATION and self._inflation is not None
+
+    def _begin_compressed(self, codec: Codec) -> Pause | None:
+        """Take the header of a frame of a compressed message."""
+        start = self._start
+        frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
+        if frame is None:
+            return self._ask_for_data()
+        if frame.size != measure_shortest(frame) or frame.payload_length > _MAX_LENGTH:
+            return self._begin_frame()
+        self._start += frame.size
+        self._is_frame_reported = False
+        if self._inflation is None:
+            self._inflation = Inflation(
+                codec.inflator, frame.opcode, is_masked=not self.is_client
+            )
+        self._inflation.begin_frame(frame)
+        return None
+
+    def _inflate(
+        self, inflation: Inflation, max_size: int
+    ) -> MessagesReceived | Pause | None:
+        """Inflate some of a compressed message; None if that may have made events."""
+        here = len(self._data) - self._start
+        step = STEP_SIZE
+        if self._lane is not None and inflation.is_whole(here):
+            chunk, step = self._take(inflation.left), WHOLE_STEP_SIZE
+        elif inflation.has_more:
+            chunk = b""
+        else:
+            chunk = self._take(min(inflation.left, CHUNK_SIZE, here))
+            if inflation.left and not chunk:
+                return self._ask_for_data()
+        try:
+            data = inflation.inflate(chunk, max_size, step)
+        except BadCompression as error:
+            self._report_violation(_BAD_DATA, str(error))
+            return None
+        if inflation.is_done:
+            self._inflation = None
+            if step == WHOLE_STEP_SIZE:
+                message = inflation.read(data)
+                if message is not None:
+                    return MessagesReceived([message], len(data))
+        fragment = inflation.tell(data)
+        if fragment is not None:
+            self._feed(fragment, payload_size=len(data))
+        return None
 
     # Everything else, by way of wsproto.
 
@@ -502,14 +597,19 @@ class Engine:
     # Intent in, bytes out.
 
     def send_message(
-        self, message: str | bytes, masking_key: bytes | None = None
+        self,
+        message: str | bytes,
+        masking_key: bytes | None = None,
+        *,
+        compress: bool = True,
     ) -> bytes | SlicedFrame:
         """Build the frame of a text or binary message (RFC 6455 section 5.6).
 
         Args:
             message: The message.
-            masking_key: Four unpredictable bytes that let a client take the lane; a
-                server needs none.
+            masking_key: Four unpredictable bytes that let a client take the lane, and
+                compress; a server needs none.
+            compress: Whether to compress it, if that was agreed on and it is worth it.
 
         Returns:
             The frame; of a large message one that is to be written in slices.
@@ -520,6 +620,10 @@ class Engine:
 
         """
         assert self.state in MAY_SEND_MESSAGES
+        if self._codec is not None and compress:
+            frame = self._send_compressed(message, masking_key, self._codec)
+            if frame is not None:
+                return frame
         if self._lane is None or (masking_key is None and self.is_client):
             return self._send_by_wsproto(message)
         if len(message) <= SLICE_SIZE:
@@ -549,10 +653,13 @@ class Engine:
 
         """
         assert self.state in MAY_SEND_MESSAGES
-        if self._lane is not None and (masking_keys is not None or not self.is_client):
+        is_plain = self._codec is None
+        has_keys = masking_keys is not None or not self.is_client
+        if self._lane is not None and has_keys and is_plain:
             return self._lane.encode_batch(messages, start, masking_keys, max_size)
         frames: list[bytes] = []
-        for message in islice(messages, start, None):
+        keys = masking_keys or b""
+        for number, message in enumerate(islice(messages, start, None)):
             if not isinstance(message, str | bytes):
                 break
             widest = 1 if isinstance(message, bytes) else _MAX_BYTES_PER_CHARACTER
@@ -560,10 +667,33 @@ class Engine:
             if max_size < 0:
                 break
             try:
-                frames.append(self._send_by_wsproto(message))
+                key = keys[4 * number : 4 * number + 4] or None
+                frames.append(self._send_one(message, key))
             except UnicodeEncodeError:
                 break
         return b"".join(frames), start + len(frames)
+
+    def _send_compressed(
+        self, message: str | bytes, masking_key: bytes | None, codec: Codec
+    ) -> bytes | None:
+        """Build a compressed frame; None if the message is not worth it."""
+        data = message.encode() if isinstance(message, str) else message
+        is_mute = masking_key is None and self.is_client
+        if codec.deflator is None or len(data) < codec.threshold or is_mute:
+            return None
+        payload = codec.deflator.compress(data)
+        opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+        header = build_header(opcode, len(payload), rsv=4, masking_key=masking_key)
+        if masking_key is None:
+            return header + payload
+        return header + mask_payload(payload, masking_key)
+
+    def _send_one(self, message: str | bytes, masking_key: bytes | None) -> bytes:
+        """Build a frame without a lane."""
+        frame = None
+        if self._codec is not None:
+            frame = self._send_compressed(message, masking_key, self._codec)
+        return frame or self._send_by_wsproto(message)
 
     def _send_by_wsproto(self, message: str | bytes) -> bytes:
         if isinstance(message, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .deflate import DeflateAgreement
 from .engine import Engine
 
 
@@ -18,9 +19,11 @@ class Opened:
             wire, names in lower case, without those that belong to the handshake. For a
             server, nothing.
         subprotocol: What was agreed on, if anything.
+        compression: What was agreed on, if anything.
 
     """
 
     engine: Engine
     headers: tuple[tuple[bytes, bytes], ...]
     subprotocol: str | None
+    compression: DeflateAgreement | None = None

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from wsproto.events import AcceptConnection
 from wsproto.handshake import H11Handshake
 
+from .._options import PerMessageDeflate
 from .chosen_lane import LANE
+from .deflate import answer_offers, build_codec
 from .engine import Engine
+from .extension_header import build_extensions
 from .headers import Headers, build_response, find_values
 from .http_head import BadHead, HeadBuffer, check_bodiless
 from .opened import Opened
@@ -17,6 +20,7 @@ from .upgrade_request import REQUEST, UpgradeRequest, parse_request
 # RFC 9110 sections 15.3.5 and 15.4.5.
 _BODILESS = frozenset({204, 304})
 
+_EXTENSIONS = b"Sec-WebSocket-Extensions"
 _PLAIN_TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
 
 
@@ -73,12 +77,19 @@ class ServerHandshake:
                 return self._judge()
         return None
 
-    def accept(self, *, subprotocol: str | None, headers: Headers) -> bytes:
+    def accept(
+        self,
+        *,
+        subprotocol: str | None,
+        headers: Headers,
+        deflate: PerMessageDeflate | None = None,
+    ) -> bytes:
         """Build the answer that opens the connection (RFC 6455 section 4.2.2).
 
         Args:
             subprotocol: One of those that the client offers, or None.
             headers: More headers, as `build_headers` makes them; they come last.
+            deflate: The compression to agree to, if the client offers it.
 
         Raises:
             ValueError: If there is no request, or it was answered, or the client does
@@ -92,12 +103,19 @@ class ServerHandshake:
                 f"the client does not offer the subprotocol {subprotocol!r}"
             )
         check_bodiless(headers)
+        agreement = codec = None
+        if deflate is not None:
+            agreed = answer_offers(deflate, request.extensions)
+            if agreed is not None:
+                agreement, use = agreed
+                headers = [(_EXTENSIONS, build_extensions([use])), *headers]
+                codec = build_codec(deflate, agreement, is_client=False)
         answer = handshake.send(
             AcceptConnection(subprotocol=subprotocol, extra_headers=headers)
         )
-        engine = Engine(is_client=False, lane=LANE)
+        engine = Engine(is_client=False, lane=LANE, codec=codec)
         engine.receive_data(self._heads.take_rest())
-        self.opened = Opened(engine, (), subprotocol)
+        self.opened = Opened(engine, (), subprotocol, agreement)
         self._finish()
         return answer
 

@@ -13,6 +13,7 @@ import h11
 from .headers import Headers, find_values, split_list
 
 _VERSION = b"HTTP/1.1 "
+_EXTENSIONS = b"sec-websocket-extensions"
 
 
 def prepare_switch(head: bytes) -> bytes | None:
@@ -33,6 +34,22 @@ def prepare_switch(head: bytes) -> bytes | None:
     if names.count(b"\nconnection:") > 1:
         return _join_connection(head)
     return head
+
+
+def split_extensions(head: bytes) -> tuple[bytes, list[bytes]]:
+    """Take the extensions out of the head of a 101: wsproto cannot read them.
+
+    Returns:
+        The head without them, and the values of the headers.
+
+    """
+    if b"\nsec-websocket-extensions:" not in head.lower():
+        return head, []
+    headers = _parse(head)
+    if headers is None:
+        return head, []  # wsproto will find what is wrong
+    values = find_values(headers, _EXTENSIONS)
+    return _build([header for header in headers if header[0] != _EXTENSIONS]), values
 
 
 def explain_switch(head: bytes, subprotocols: Collection[str]) -> str:
@@ -63,7 +80,11 @@ def _join_connection(head: bytes) -> bytes | None:
         return None
     members = b", ".join(find_values(headers, b"connection"))
     others = [header for header in headers if header[0] != b"connection"]
-    lines = [b"%s: %s" % header for header in [(b"connection", members), *others]]
+    return _build([(b"connection", members), *others])
+
+
+def _build(headers: Headers) -> bytes:
+    lines = [b"%s: %s" % header for header in headers]
     return b"\r\n".join([_VERSION + b"101 ", *lines, b"", b""])
 
 
@@ -106,7 +127,7 @@ def _explain_agreement(headers: Headers, subprotocols: Collection[str]) -> str |
         text = chosen[:100].decode("ascii", "backslashreplace")
         if text not in subprotocols:
             return f"the server chose the subprotocol {text!r}, which was not offered"
-    if find_values(headers, b"sec-websocket-extensions"):
+    if find_values(headers, _EXTENSIONS):
         return "the server chose an extension, and none was offered"
     return None
 

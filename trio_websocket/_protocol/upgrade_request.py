@@ -17,6 +17,7 @@ from wsproto.events import Request
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
+from .extension_header import BadExtensions, ExtensionUse, parse_extensions
 from .headers import Headers, find_values, split_list
 from .http_head import TCHARS, BadHead, HeadSyntax, is_host
 
@@ -58,6 +59,8 @@ class UpgradeRequest:
             Host and without what was offered of subprotocols and extensions.
         host: The value of the Host header as it came.
         subprotocols: What the client offers, in its order.
+        extensions: What it offers of those, in its order; nothing if that cannot be
+            read.
 
     """
 
@@ -65,6 +68,7 @@ class UpgradeRequest:
     headers: Headers
     host: str
     subprotocols: tuple[str, ...]
+    extensions: tuple[ExtensionUse, ...] = ()
 
 
 def parse_request(head: bytes) -> tuple[UpgradeRequest, H11Handshake]:
@@ -94,8 +98,19 @@ def _read_ordinary(head: bytes) -> tuple[UpgradeRequest, H11Handshake] | None:
     if not (is_host(event.host) and _is_sound(event.extra_headers)):
         return None
     offered = tuple(filter(None, event.subprotocols))
-    request = UpgradeRequest(event.target, event.extra_headers, event.host, offered)
+    # wsproto has cut the list at every comma.
+    extensions = _read_extensions([str(each).encode() for each in event.extensions])
+    request = UpgradeRequest(
+        event.target, event.extra_headers, event.host, offered, extensions
+    )
     return request, handshake
+
+
+def _read_extensions(values: list[bytes]) -> tuple[ExtensionUse, ...]:
+    try:
+        return tuple(parse_extensions(values)) if values else ()
+    except BadExtensions:
+        return ()  # to decline is all that can be done about an offer
 
 
 def _is_ordinary(head: bytes) -> bool:
@@ -233,5 +248,6 @@ def _build(event: h11.Request) -> tuple[UpgradeRequest, H11Handshake]:
         headers=[header for header in headers if header[0] not in _LEFT_OUT],
         host=find_values(headers, b"host")[0].decode("ascii"),
         subprotocols=tuple(offered),
+        extensions=_read_extensions(find_values(headers, b"sec-websocket-extensions")),
     )
     return request, handshake

@@ -17,6 +17,7 @@ with unread bytes sends a reset, and the client may never read what we said.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import EllipsisType
 
 import trio
 
@@ -24,7 +25,7 @@ from .._connection.connection import WebSocketConnection, make_connection
 from .._connection.link import Farewell, Link, start_link
 from .._endpoint import Ends
 from .._errors import ConnectionFailed
-from .._options import RECEIVE_BYTES, ConnectionOptions
+from .._options import RECEIVE_BYTES, Compression, ConnectionOptions, find_deflate
 from .._protocol.headers import Headers
 from .._protocol.server_handshake import Refusal, ServerHandshake
 from .._protocol.upgrade_request import UpgradeRequest
@@ -92,11 +93,18 @@ class Exchange:
         return self._handshake is None
 
     async def accept(
-        self, subprotocol: str | None, headers: Headers
+        self,
+        subprotocol: str | None,
+        headers: Headers,
+        compression: Compression | EllipsisType = ...,
     ) -> WebSocketConnection:
         """Accept the request; see :meth:`WebSocketRequest.accept`."""
         handshake = self._find_handshake()
-        answer = handshake.accept(subprotocol=subprotocol, headers=headers)
+        if isinstance(compression, EllipsisType):
+            compression = self._options.compression
+        answer = handshake.accept(
+            subprotocol=subprotocol, headers=headers, deflate=find_deflate(compression)
+        )
         self._handshake = None
         assert handshake.opened is not None
         self.connection, link = make_connection(

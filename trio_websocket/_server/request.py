@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
+
 from .._connection.connection import WebSocketConnection
 from .._endpoint import Endpoint
+from .._options import Compression
 from .._protocol.headers import (
     Headers,
     HeadersLike,
@@ -77,6 +80,7 @@ class WebSocketRequest:
         *,
         subprotocol: str | None = None,
         extra_headers: HeadersLike | None = None,
+        compression: Compression | EllipsisType = ...,
     ) -> WebSocketConnection:
         """Accept the request and return the open connection.
 
@@ -85,6 +89,9 @@ class WebSocketRequest:
         Args:
             subprotocol: One of :attr:`proposed_subprotocols`, or None.
             extra_headers: A mapping or pairs of str or bytes, sent behind ours.
+            compression: How to compress messages if the client offers it: ``"deflate"``
+                or a :class:`PerMessageDeflate`; None does not. Left out, it is that of
+                the server.
 
         Raises:
             ValueError: If the client did not offer the subprotocol, a header cannot be
@@ -96,7 +103,8 @@ class WebSocketRequest:
             The connection is dropped; the request counts as answered.
 
         """
-        return await self._exchange.accept(subprotocol, build_headers(extra_headers))
+        headers = build_headers(extra_headers)
+        return await self._exchange.accept(subprotocol, headers, compression)
 
     async def reject(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import NoReturn, TypedDict, Unpack
+from typing import NoReturn, Unpack
 
 import trio
 
@@ -13,6 +13,7 @@ from .._options import (
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
+    CommonArgs,
     ConnectionOptions,
 )
 from .._protocol.server_handshake import Refusal, ServerHandshake
@@ -24,7 +25,7 @@ from .server import ServerArgs, WebSocketServer
 from .session import Handler
 
 
-class WrapArgs(TypedDict, total=False):
+class WrapArgs(CommonArgs, total=False):
     """What ``wrap_server_stream`` takes beside the rest."""
 
     disconnect_timeout: float
@@ -64,8 +65,8 @@ async def serve_websocket(  # noqa: ASYNC114, ASYNC128  # run() tells task_statu
         connect_timeout: Seconds from the accepted stream to the whole request.
         disconnect_timeout: Seconds for the closing handshake.
         task_status: Told the server, once it listens.
-        more: ``on_handler_error`` and ``shutdown_timeout``, see
-            :class:`WebSocketServer`.
+        more: ``on_handler_error``, ``shutdown_timeout``, ``compression``,
+            ``json_dumps`` and ``json_loads``, see :class:`WebSocketServer`.
 
     Raises:
         OSError: If an address cannot be bound.
@@ -116,7 +117,8 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing.
+        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
+            ``json_dumps`` and ``json_loads``, see :class:`WebSocketServer`.
 
     Returns:
         The request, to be accepted or rejected.
@@ -134,7 +136,7 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
         receive_buffer_size=receive_buffer_size,
-        disconnect_timeout=_read(**more),
+        **_read(**more),
     )
     handshake = ServerHandshake()
     is_good = False
@@ -151,5 +153,7 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
     return WebSocketRequest(exchange, request)
 
 
-def _read(*, disconnect_timeout: float = CONN_TIMEOUT) -> float:
-    return disconnect_timeout
+def _read(
+    *, disconnect_timeout: float = CONN_TIMEOUT, **more: Unpack[CommonArgs]
+) -> WrapArgs:
+    return {"disconnect_timeout": disconnect_timeout, **more}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from typing import NoReturn, TypedDict, Unpack
+from dataclasses import replace
+from typing import NoReturn, Unpack
 
 import trio
 
@@ -15,6 +16,7 @@ from .._options import (
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
+    CommonArgs,
     ConnectionOptions,
     check_timeout,
 )
@@ -25,7 +27,7 @@ logger = logging.getLogger("trio-websocket")
 SHUTDOWN_TIMEOUT = 1.0  # seconds: Ctrl-C must not feel broken
 
 
-class ServerArgs(TypedDict, total=False):
+class ServerArgs(CommonArgs, total=False):
     """What servers take beside the rest."""
 
     on_handler_error: OnHandlerError
@@ -63,6 +65,11 @@ class WebSocketServer:
             ``shutdown_timeout``: seconds that a cancelled server takes at most to say
             1001 to its clients and hear their answer, all at the same time; 1 if not
             given.
+            ``compression``: ``"deflate"`` or a :class:`PerMessageDeflate` to compress
+            messages for clients that offer it; None, the default, does not.
+            ``json_dumps`` and ``json_loads``: functions for
+            :meth:`~WebSocketConnection.send_json` and
+            :meth:`~WebSocketConnection.get_json` instead of those of :mod:`json`.
 
     Raises:
         ValueError: If there is no listener, or a value is out of range.
@@ -161,9 +168,11 @@ def _make_session(
     *,
     on_handler_error: OnHandlerError = "log",
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
+    **more: Unpack[CommonArgs],
 ) -> Session:
     if on_handler_error not in ("log", "raise") and not callable(on_handler_error):
         problem = "must be 'log', 'raise' or a function"
         raise ValueError(f"on_handler_error {problem}, not {on_handler_error!r}")
     check_timeout("shutdown_timeout", shutdown_timeout)
+    options = replace(options, **more)
     return Session(handler, options, on_handler_error, Farewell(shutdown_timeout))

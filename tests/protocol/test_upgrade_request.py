@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 from wsproto.events import AcceptConnection
 
+from trio_websocket._protocol.extension_header import ExtensionUse
 from trio_websocket._protocol.http_head import BadHead, HeadBuffer
 from trio_websocket._protocol.upgrade_request import (
     REQUEST,
@@ -64,6 +65,7 @@ def test_an_ordinary_request_is_read_as_it_came() -> None:
         ],
         host="example.com:8000",
         subprotocols=("chat", "v2.chat"),
+        extensions=(ExtensionUse("permessage-deflate"),),
     )
 
 

@@ -153,7 +153,10 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
     return WebSocketRequest(exchange, request)
 
 
-def _read(
-    *, disconnect_timeout: float = CONN_TIMEOUT, **more: Unpack[CommonArgs]
-) -> WrapArgs:
-    return {"disconnect_timeout": disconnect_timeout, **more}
+def _read(**more: Unpack[WrapArgs]) -> WrapArgs:
+    # Of the options of a connection one is none of this: a request is waited for.
+    unknown = more.keys() - WrapArgs.__optional_keys__
+    if unknown:
+        name = min(unknown)
+        raise TypeError(f"wrap_server_stream() has no keyword argument {name!r}")
+    return more

@@ -129,7 +129,7 @@ class Text(str):
     __slots__ = ()
 
 
-@pytest.mark.parametrize("message", [None, 1, ["a"], object(), "\ud800"])
+@pytest.mark.parametrize("message", [None, 1, [1], {"a": 1}, object(), "\ud800"])
 async def test_what_cannot_be_sent_is_refused_and_changes_nothing(
     message: object,
 ) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager, contextmanager
 from typing import NoReturn, TypeAlias, cast
 
@@ -17,12 +24,13 @@ from .._options import ConnectionOptions
 from .._protocol.deflate import DeflateAgreement
 from .._protocol.opened import Opened
 from .._protocol.pings import check_payload
-from .._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
-from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
+from .._protocol.sliced_frame import SLICE_SIZE
+from .._protocol.state import ConnectionState
 from .inbox import InboxClosed
 from .link import Farewell, Link
-from .masking_keys import find_masking_keys
-from .outbox import MAX_BATCH_SIZE, OutboxBroken
+from .message_writer import Kind, MessageWriter, Parts, check_fragment_size
+from .outbox import OutboxBroken
+from .sender import BytesLike, WholeMessage, check_message
 from .turns import LEAST_SENT_SIZE, find_turns
 
 _NORMAL_CLOSURE = 1000
@@ -33,7 +41,6 @@ _MESSAGES_PER_BATCH = 256
 _OPEN = ConnectionState.OPEN
 _ORDERLY_CODES = (_NORMAL_CLOSURE, _GOING_AWAY)
 
-_Sendable = str | bytes | bytearray | memoryview
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
 
@@ -64,17 +71,15 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         "__weakref__",
         "_closing",
         "_compression",
-        "_encode",
         "_ends",
         "_engine",
         "_handshake_headers",
         "_inbox",
         "_link",
-        "_masking_keys",
         "_options",
         "_outbox",
         "_path",
-        "_spare",
+        "_sender",
         "_subprotocol",
         "_turns",
     )
@@ -101,10 +106,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         self._ends = ends
         self._turns = find_turns()
         self._inbox = link.inbox
-        self._spare = link.inbox.spare
         self._outbox = link.outbox
-        self._masking_keys = find_masking_keys() if self.is_client else None
-        self._encode = link.engine.encode
+        self._sender = link.sender
 
     def __str__(self) -> str:
         return self._link.name
@@ -217,15 +220,14 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             Each message goes to one task, first come first served.
 
         """
-        messages, turns = self._inbox.messages, self._turns
-        if turns.free and len(messages) > self._spare:
+        inbox, turns = self._inbox, self._turns
+        if turns.free and len(inbox.messages) > inbox.spare:
             turns.free -= 1
-            return messages.popleft()  # noqa: ASYNC910  # see turns
+            return inbox.messages.popleft()  # noqa: ASYNC910  # see turns
         if turns.free:
             turns.free -= 1
         else:
             await turns.begin()
-        inbox = self._inbox
         try:
             message = inbox.take()
             if message is None:
@@ -306,88 +308,159 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     @trio.lowlevel.enable_ki_protection
     async def send_message(  # noqa: ASYNC910  # see turns
-        self, message: str | bytes | bytearray | memoryview, *, compress: bool = True
+        self,
+        message: WholeMessage | Iterable[WholeMessage] | AsyncIterable[WholeMessage],
+        *,
+        compress: bool = True,
+        fragment_size: int | None = None,
     ) -> None:
         """Send a message: text for a str, binary for anything bytes-like.
 
         Returns when the bytes were handed to the stream.
 
         Args:
-            message: The message.
+            message: The message; or an iterable, asynchronous or not, of its parts, one
+                at least. Each part leaves as soon as it is there, and they are of one
+                kind. A ``bytearray`` must stay as it is, and cannot be resized, until
+                the call returns.
             compress: Whether to compress it, if that was agreed on and it is not too
                 short for that.
+            fragment_size: The most bytes that a frame may carry; None sends a message
+                in one frame, and each part of an iterable in one. Text is cut without
+                regard to characters.
 
         Raises:
             ConnectionClosed: If the connection is closed or closing.
+            TypeError: If the fragment size is not an int, or a later part is of another
+                type than the first.
             ValueError: If the message is of another type, or text that cannot be
-                encoded as UTF-8. The connection stays as it was.
+                encoded as UTF-8, or has no parts; or if the fragment size is less than
+                1. The connection stays as it was.
 
         Cancellation:
             The message was sent whole or not at all; which of the two cannot be known.
             One that was compressed is sent where later ones may refer to it. The
-            connection works.
+            connection works. But a message in parts of which one has left cannot be
+            completed: a cancellation ends the connection with 1011 then, and so does an
+            exception of the iterable.
 
         Concurrency:
-            Messages leave in the order of the calls.
+            Messages leave in the order of the calls, a message in parts in its turn
+            when its first part is there. Until it has ended, all others wait.
 
         """
-        turns, encode = self._turns, self._encode
+        sender, turns = self._sender, self._turns
+        encode = sender.encode
         if (
             turns.free
             and encode is not None
+            and fragment_size is None
             and self._engine.state is _OPEN
             and self._closing.reason is None
             and (type(message) is str or type(message) is bytes)
             and len(message) <= SLICE_SIZE
         ):
             turns.free -= 1
-            keys = self._masking_keys
+            keys = sender.masking_keys
             frame = encode(message, None if keys is None else next(keys.stream))
             try:
                 position = self._outbox.hand_over(frame)
             except OutboxBroken:
-                await self._raise_closed()
+                await sender.raise_closed()
             is_small = position < LEAST_SENT_SIZE
             turns.size_left -= LEAST_SENT_SIZE if is_small else position
             if position < len(frame) or turns.size_left <= 0:
-                await self._finish_sending(frame, position)
+                await sender.finish(frame, position)
         else:
-            await self._send_message(message, compress=compress)
+            await self._send_more(
+                message, compress=compress, fragment_size=fragment_size
+            )
 
     @trio.lowlevel.enable_ki_protection
-    async def send_text(self, text: str, *, compress: bool = True) -> None:
+    async def send_text(
+        self, text: str, *, compress: bool = True, fragment_size: int | None = None
+    ) -> None:
         """Send a text message; see :meth:`send_message`.
 
         Raises:
             ConnectionClosed: If the connection is closed or closing.
-            TypeError: If it is not a str.
-            ValueError: If it cannot be encoded as UTF-8.
+            TypeError: If it is not a str, or the fragment size not an int.
+            ValueError: If it cannot be encoded as UTF-8, or the fragment size is less
+                than 1.
 
         Cancellation:
             As in :meth:`send_message`.
 
         """
-        await self.send_message(_check_text(text), compress=compress)
+        await self.send_message(
+            _check_text(text), compress=compress, fragment_size=fragment_size
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def send_bytes(
-        self, data: bytes | bytearray | memoryview, *, compress: bool = True
+        self,
+        data: BytesLike,
+        *,
+        compress: bool = True,
+        fragment_size: int | None = None,
     ) -> None:
         """Send a binary message; see :meth:`send_message`.
 
         Raises:
             ConnectionClosed: If the connection is closed or closing.
-            TypeError: If it is not bytes-like.
+            TypeError: If it is not bytes-like, or the fragment size not an int.
+            ValueError: If the fragment size is less than 1.
 
         Cancellation:
             As in :meth:`send_message`.
 
         """
-        await self.send_message(_check_bytes(data), compress=compress)
+        await self.send_message(
+            _check_bytes(data), compress=compress, fragment_size=fragment_size
+        )
+
+    def message_writer(
+        self,
+        kind: Kind | None = None,
+        *,
+        compress: bool = True,
+        fragment_size: int | None = None,
+    ) -> MessageWriter:
+        """Send one message part by part: ``async with`` the writer is the message.
+
+        Each part leaves at once, compressed or not. Until the block is left no other
+        message leaves this end; pings and pongs do. A block that is left by an
+        exception or a cancellation ends the connection with 1011, because a message
+        cannot be left unfinished.
+
+        Args:
+            kind: ``"text"`` or ``"bytes"``; None leaves it to the first part.
+            compress: Whether to compress it, if that was agreed on.
+            fragment_size: The most bytes that a frame may carry; None sends each part
+                in one.
+
+        Raises:
+            ConnectionClosed: On entering or leaving the block, if the connection is
+                closed or closing.
+            TypeError: If the fragment size is not an int.
+            ValueError: If the kind is none of these, or the fragment size is less than
+                1; on leaving the block, if nothing has told the kind.
+
+        Cancellation:
+            Nothing was begun if the block was not entered. See above for the block.
+
+        Concurrency:
+            The messages of other tasks wait for the end of the block, in the order of
+            the calls. A task that sends one within its own block gets RuntimeError.
+
+        """
+        return MessageWriter(
+            self._sender, kind=kind, compress=compress, fragment_size=fragment_size
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def send_messages(  # noqa: ASYNC910  # there may be none
-        self, messages: Iterable[str | bytes | bytearray | memoryview]
+        self, messages: Iterable[WholeMessage]
     ) -> None:
         """Send many messages, each as :meth:`send_message` does, in few writes.
 
@@ -420,7 +493,11 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
                 if not is_first:
                     await trio.lowlevel.checkpoint()
                 is_first = False
-                start = await self._send_batch(batch, start)
+                stop = await self._sender.send_batch(batch, start)
+                if stop == start:
+                    await self.send_message(check_message(batch[start], TypeError))
+                    stop += 1
+                start = stop
         if is_first:
             await self._turns.begin()
         source.check()
@@ -528,10 +605,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> str | bytes:
-        messages, turns = self._inbox.messages, self._turns
-        if turns.free and len(messages) > self._spare:
+        inbox, turns = self._inbox, self._turns
+        if turns.free and len(inbox.messages) > inbox.spare:
             turns.free -= 1
-            return messages.popleft()  # noqa: ASYNC910  # as get_message
+            return inbox.messages.popleft()  # noqa: ASYNC910  # as get_message
         try:
             return await self.get_message()
         except ConnectionClosed:
@@ -564,10 +641,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
         """
         await self._turns.begin()
-        self._check_open()
+        self._sender.check_open()
         ping = self._link.round_trips.begin(payload)
         try:
-            await self._send(self._engine.send_ping(ping.payload))
+            await self._sender.send_frame(self._engine.send_ping(ping.payload))
             await ping.settled.wait()
         finally:
             self._link.round_trips.forget(ping)
@@ -594,10 +671,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
         """
         await self._turns.begin()
-        self._check_open()
+        self._sender.check_open()
         content = b"" if payload is None else payload
         check_payload(content)
-        await self._send(self._engine.send_pong(content))
+        await self._sender.send_frame(self._engine.send_pong(content))
         if self._turns.is_used_up(LEAST_SENT_SIZE):
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -684,69 +761,29 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             finally:
                 self._closing.dependents.remove(scope)
 
-    def _check_open(self) -> None:
-        is_open = self._engine.state in MAY_SEND_MESSAGES
-        if self._closing.reason is not None or not is_open:
-            raise self._closing.error() from self._closing.cause
-
-    async def _send_batch(self, messages: list[_Sendable], start: int) -> int:
-        """Send messages from one on, one batch, and tell which is the next."""
-        await self._turns.begin()
-        self._check_open()
-        keys = None
-        if self._masking_keys is not None:
-            keys = self._masking_keys.draw(len(messages) - start)
-        frames, stop = self._engine.send_batch(messages, start, keys, MAX_BATCH_SIZE)
-        if stop == start:
-            await self.send_message(check_message(messages[start], TypeError))
-            return start + 1
-        await self._send(frames)
-        size = max(len(frames), LEAST_SENT_SIZE)
-        if self._turns.is_used_up(size, calls=stop - start):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return stop
-
-    async def _send_message(self, message: _Sendable, *, compress: bool) -> None:
+    async def _send_more(
+        self, message: object, *, compress: bool, fragment_size: int | None
+    ) -> None:
         """Send a message when it takes more than to encode and write it."""
-        await self._turns.begin()
-        self._check_open()
-        if not isinstance(message, str | bytes):
-            message = check_message(message, ValueError)
-        keys = self._masking_keys
-        key = None if keys is None else keys.draw()
-        frame = self._engine.send_message(message, key, compress=compress)
-        await self._send(frame)
-        if self._turns.is_used_up(max(len(frame), LEAST_SENT_SIZE)):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def _finish_sending(  # noqa: ASYNC910  # see turns
-        self, frame: bytes, position: int
-    ) -> None:
-        """Send what the stream did not take of a frame, and let others run."""
-        if position < len(frame):
-            try:
-                await self._outbox.send_rest(frame, position)
-            except OutboxBroken:
-                await self._raise_closed()
-        if self._turns.is_used_up(len(frame) - position):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def _send(  # noqa: ASYNC910  # see turns
-        self, frame: bytes | SlicedFrame
-    ) -> None:
-        outbox = self._outbox
+        size = check_fragment_size(fragment_size)
+        if isinstance(message, str | bytes | bytearray | memoryview):
+            whole = cast("WholeMessage", message)
+            if size is None:
+                await self._sender.send_message(whole, compress=compress)
+            else:
+                await self._sender.cut_message(whole, size, compress=compress)
+            return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._sender.check_open()
+        parts = Parts(_check_parts(message))
         try:
-            position = outbox.hand_over(frame)
-            if position < len(frame):
-                must_leave = self._engine.keeps_context
-                await outbox.send_rest(frame, position, must_leave=must_leave)
-        except OutboxBroken:
-            await self._raise_closed()
-
-    async def _raise_closed(self) -> NoReturn:
-        """Say why nothing can be sent, once that is known."""
-        await self._closing.ended.wait()
-        raise self._closing.error() from self._closing.cause
+            first = check_message(await anext(parts), ValueError)
+        except StopAsyncIteration:
+            raise ValueError("a message needs one part at least") from None
+        async with self.message_writer(compress=compress, fragment_size=size) as writer:
+            await writer.send(first)
+            async for part in parts:
+                await writer.send(check_message(part, TypeError))
 
     def _refuse_kind(self, problem: str) -> NoReturn:
         """End the connection over a message of the other kind."""
@@ -801,16 +838,15 @@ def make_connection(
     return connection, link
 
 
-def check_message(message: object, error: type[TypeError | ValueError]) -> str | bytes:
-    """Return text as it is and anything bytes-like as bytes; else raise an error."""
-    if isinstance(message, str | bytes):
-        return message
-    if isinstance(message, bytearray):
-        return bytes(message)
-    if isinstance(message, memoryview):
-        return cast("memoryview[int]", message).tobytes()
-    kinds = "str, bytes, bytearray or memoryview"
-    raise error(f"a message must be {kinds}, not {type(message).__name__}")
+def _check_parts(message: object) -> Iterable[object] | AsyncIterable[object]:
+    """Return what gives the parts of a message."""
+    name = type(message).__name__
+    # A mapping would give its keys, which nobody means.
+    is_meant = not isinstance(message, Mapping)
+    if is_meant and isinstance(message, Iterable | AsyncIterable):
+        return cast("Iterable[object] | AsyncIterable[object]", message)
+    kinds = "str, bytes-like or an iterable of these"
+    raise ValueError(f"a message must be {kinds}, not {name}")
 
 
 def _check_text(text: object) -> str:
@@ -819,9 +855,9 @@ def _check_text(text: object) -> str:
     raise TypeError(f"a text message must be a str, not {type(text).__name__}")
 
 
-def _check_bytes(data: object) -> bytes | bytearray | memoryview:
+def _check_bytes(data: object) -> BytesLike:
     if isinstance(data, bytes | bytearray | memoryview):
-        return cast("bytes | bytearray | memoryview", data)
+        return cast("BytesLike", data)
     kind = type(data).__name__
     raise TypeError(f"a binary message must be bytes-like, not {kind}")
 
@@ -829,13 +865,13 @@ def _check_bytes(data: object) -> bytes | bytearray | memoryview:
 class _Source:
     """Messages of an iterable, of which an exception is kept until they are sent."""
 
-    def __init__(self, messages: Iterable[_Sendable]) -> None:
+    def __init__(self, messages: Iterable[WholeMessage]) -> None:
         self._iterator = iter(messages)
         self._error: Exception | None = None
 
-    def take(self, limit: int) -> list[_Sendable]:
+    def take(self, limit: int) -> list[WholeMessage]:
         """Return the next messages, none at the end."""
-        messages: list[_Sendable] = []
+        messages: list[WholeMessage] = []
         if self._error is None:
             try:
                 messages.extend(itertools.islice(self._iterator, limit))

@@ -40,6 +40,7 @@ from .inbox import Inbox
 from .outbox import Outbox, writes_now
 from .reader import Reader
 from .round_trips import RoundTrips
+from .sender import Sender
 
 _GOING_AWAY = 1001
 _WAITING_FOR_PONGS = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
@@ -75,6 +76,7 @@ class Link:
         "outbox",
         "reader",
         "round_trips",
+        "sender",
         "stream",
     )
 
@@ -109,6 +111,7 @@ class Link:
         self.outbox: Outbox = Outbox(
             stream, self.closing.lose_writing, on_waiting=self._ask_for_nursery
         )
+        self.sender: Sender = Sender(engine, self.outbox, self.closing)
         self.reader.join(self.inbox, self.outbox)
         self.closing.join(
             self.inbox,
@@ -237,6 +240,7 @@ class Link:
 
     def _wake_waiters(self) -> None:
         self.reader.wake()
+        self.sender.abandon()
         if self.engine.state not in _WAITING_FOR_PONGS:
             self.round_trips.abandon()
 

@@ -263,6 +263,8 @@ class Outbox:
             entry.task = None
             if not entry.is_started:
                 self._queue.remove(entry)
+            elif isinstance(entry.data, SlicedFrame):
+                entry.data.own()
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(give_up)
@@ -271,7 +273,7 @@ class Outbox:
 
     def post(
         self,
-        data: bytes,
+        data: bytes | SlicedFrame,
         *,
         is_pong: bool = False,
         on_written: Callable[[], None] | None = None,

@@ -73,15 +73,15 @@ from .frame_header import (
     MAX_HEADER_SIZE,
     FrameHeader,
     Opcode,
-    build_header,
     mask_payload,
     measure_shortest,
     parse_header,
 )
 from .inflation import CHUNK_SIZE, STEP_SIZE, WHOLE_STEP_SIZE, Inflation
 from .lane import Lane
+from .outgoing_message import DrawKey, OutgoingMessage
 from .receive_buffer import SIZE as BUFFER_SIZE, ReceiveBuffer
-from .sliced_frame import SLICE_SIZE, SlicedFrame
+from .sliced_frame import SLICE_SIZE, SlicedFrame, build_frame
 from .state import (
     MAY_RECEIVE,
     MAY_SEND_CLOSE,
@@ -106,6 +106,7 @@ _CLOSE = int(Opcode.CLOSE)
 _PLAIN = (0x80 | Opcode.TEXT, 0x80 | Opcode.BINARY)  # final, no reserved bit
 _MASKED = 0x80
 _COMPRESSED = 0x40  # RSV1 (RFC 7692 section 6)
+_RSV1 = 4
 _OTHER_RESERVED_BITS = 0x30
 _MAX_LENGTH = 2**63 - 1
 _FIRST_CONTROL_OPCODE = 8
@@ -598,7 +599,7 @@ class Engine:
 
     def send_message(
         self,
-        message: str | bytes,
+        message: str | bytes | memoryview,
         masking_key: bytes | None = None,
         *,
         compress: bool = True,
@@ -606,7 +607,7 @@ class Engine:
         """Build the frame of a text or binary message (RFC 6455 section 5.6).
 
         Args:
-            message: The message.
+            message: The message; a view of bytes is borrowed until the frame was used.
             masking_key: Four unpredictable bytes that let a client take the lane, and
                 compress; a server needs none.
             compress: Whether to compress it, if that was agreed on and it is worth it.
@@ -626,11 +627,32 @@ class Engine:
                 return frame
         if self._lane is None or (masking_key is None and self.is_client):
             return self._send_by_wsproto(message)
+        if isinstance(message, memoryview):
+            return build_frame(Opcode.BINARY, message, masking_key, self._lane)
         if len(message) <= SLICE_SIZE:
             return self._lane.encode(message, masking_key)
         if isinstance(message, str):
             return SlicedFrame(Opcode.TEXT, message.encode(), masking_key, self._lane)
         return SlicedFrame(Opcode.BINARY, message, masking_key, self._lane)
+
+    def begin_message(
+        self, opcode: Opcode, draw_key: DrawKey, *, compress: bool
+    ) -> OutgoingMessage:
+        """Begin a message in several frames; until it ends, no other may be sent.
+
+        Args:
+            opcode: Text or binary.
+            draw_key: Gives a masking key for each frame, or None on a server.
+            compress: Whether to compress it, if that was agreed on.
+
+        """
+        assert self.state in MAY_SEND_MESSAGES
+        deflator = self._codec.deflator if self._codec and compress else None
+        return OutgoingMessage(opcode, draw_key, lane=self._lane, deflator=deflator)
+
+    def is_worth_compressing(self, size: int) -> bool:
+        """Whether a message of so many bytes is to be compressed."""
+        return self._codec is not None and size >= self._codec.threshold
 
     def send_batch(
         self,
@@ -657,7 +679,7 @@ class Engine:
         has_keys = masking_keys is not None or not self.is_client
         if self._lane is not None and has_keys and is_plain:
             return self._lane.encode_batch(messages, start, masking_keys, max_size)
-        frames: list[bytes] = []
+        parts: list[bytes] = []
         keys = masking_keys or b""
         for number, message in enumerate(islice(messages, start, None)):
             if not isinstance(message, str | bytes):
@@ -668,14 +690,15 @@ class Engine:
                 break
             try:
                 key = keys[4 * number : 4 * number + 4] or None
-                frames.append(self._send_one(message, key))
+                frame = self.send_message(message, key)
             except UnicodeEncodeError:
                 break
-        return b"".join(frames), start + len(frames)
+            parts.append(bytes(frame))
+        return b"".join(parts), start + len(parts)
 
     def _send_compressed(
-        self, message: str | bytes, masking_key: bytes | None, codec: Codec
-    ) -> bytes | None:
+        self, message: str | bytes | memoryview, masking_key: bytes | None, codec: Codec
+    ) -> bytes | SlicedFrame | None:
         """Build a compressed frame; None if the message is not worth it."""
         data = message.encode() if isinstance(message, str) else message
         is_mute = masking_key is None and self.is_client
@@ -683,22 +706,12 @@ class Engine:
             return None
         payload = codec.deflator.compress(data)
         opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
-        header = build_header(opcode, len(payload), rsv=4, masking_key=masking_key)
-        if masking_key is None:
-            return header + payload
-        return header + mask_payload(payload, masking_key)
+        return build_frame(opcode, payload, masking_key, self._lane, rsv=_RSV1)
 
-    def _send_one(self, message: str | bytes, masking_key: bytes | None) -> bytes:
-        """Build a frame without a lane."""
-        frame = None
-        if self._codec is not None:
-            frame = self._send_compressed(message, masking_key, self._codec)
-        return frame or self._send_by_wsproto(message)
-
-    def _send_by_wsproto(self, message: str | bytes) -> bytes:
+    def _send_by_wsproto(self, message: str | bytes | memoryview) -> bytes:
         if isinstance(message, str):
             return self._wsproto.send(wsproto.events.TextMessage(data=message))
-        return self._wsproto.send(wsproto.events.BytesMessage(data=message))
+        return self._wsproto.send(wsproto.events.BytesMessage(data=bytes(message)))
 
     def send_ping(self, payload: bytes) -> bytes:
         """Build a ping of at most 125 bytes (RFC 6455 section 5.5.2)."""

@@ -12,6 +12,12 @@ from ._client.connect import (
 )
 from ._close_reason import CloseCode as CloseCode, CloseReason as CloseReason
 from ._connection.connection import WebSocketConnection as WebSocketConnection
+from ._connection.message_reader import (
+    BytesReader as BytesReader,
+    MessageReader as MessageReader,
+    TextReader as TextReader,
+)
+from ._connection.message_writer import MessageWriter as MessageWriter
 from ._endpoint import Endpoint as Endpoint
 from ._errors import (
     ConnectionClosed as ConnectionClosed,
@@ -20,6 +26,7 @@ from ._errors import (
     ConnectionTimeout as ConnectionTimeout,
     DisconnectionTimeout as DisconnectionTimeout,
     HandshakeError as HandshakeError,
+    IncompleteMessage as IncompleteMessage,
     InvalidHandshake as InvalidHandshake,
     InvalidURL as InvalidURL,
     ProtocolViolation as ProtocolViolation,

@@ -10,6 +10,7 @@
      |    +-- ConnectionFailed          (also OSError)
      |    +-- InvalidHandshake
      +-- ConnectionClosed
+     +-- IncompleteMessage
      +-- InvalidURL                     (also ValueError)
      +-- ProtocolViolation              (only ever a __cause__)
      +-- TrioWebsocketInternalError     (not public)
@@ -182,6 +183,26 @@ class ConnectionClosed(WebSocketError):
         if self.reason is None:
             return "the connection is closed"
         return f"the connection is closed: {self.reason}"
+
+
+class IncompleteMessage(WebSocketError):
+    """A message ended before there was as much of it as was asked for.
+
+    Attributes:
+        partial: What there was: str of a text message, bytes of a binary one.
+        expected: How many characters or bytes were asked for.
+
+    """
+
+    def __init__(self, partial: str | bytes, expected: int) -> None:
+        super().__init__(partial, expected)
+        self.partial = partial
+        self.expected = expected
+
+    def __str__(self) -> str:
+        unit = "characters" if isinstance(self.partial, str) else "bytes"
+        here = len(self.partial)
+        return f"the message ended after {here} of {self.expected} {unit}"
 
 
 class InvalidURL(WebSocketError, ValueError):

@@ -30,7 +30,7 @@ def build_inbox(
     refill: Refill = decode_nothing,
     on_taken: Callable[[], None] = do_nothing,
 ) -> Inbox:
-    return Inbox(size, refill=refill, on_taken=on_taken)
+    return Inbox(size, refill=refill, on_taken=on_taken, advance=do_nothing)
 
 
 def put(inbox: Inbox, *messages: Message) -> None:

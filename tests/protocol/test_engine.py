@@ -1008,7 +1008,7 @@ class Recorder:
         masking_key: bytes,
         /,
     ) -> None:
-        raise AssertionError(target, source, start, stop, masking_key)
+        self._lane.mask(target, source, start, stop, masking_key)
 
 
 def test_the_lane_is_told_where_it_is_and_what_it_may_take(

@@ -12,7 +12,11 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import NoReturn, TypeAlias, cast
 
 import trio
@@ -28,6 +32,7 @@ from .._protocol.sliced_frame import SLICE_SIZE
 from .._protocol.state import ConnectionState
 from .inbox import InboxClosed
 from .link import Farewell, Link
+from .message_reader import Abandon, MessageReader, Reading, check_max_bytes
 from .message_writer import Kind, MessageWriter, Parts, check_fragment_size
 from .outbox import OutboxBroken
 from .sender import BytesLike, WholeMessage, check_message
@@ -229,6 +234,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         else:
             await turns.begin()
         try:
+            await inbox.wait_for_turn()
             message = inbox.take()
             if message is None:
                 message = await inbox.wait()
@@ -299,12 +305,54 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         await self._turns.begin()
         inbox = self._inbox
         try:
+            await inbox.wait_for_turn()
             messages = inbox.take_all(count) or [await inbox.wait()]
         except InboxClosed:
             raise self._closing.error() from self._closing.cause
         if self._turns.is_used_up(inbox.taken_size, calls=len(messages)):
             await inbox.let_others_run()
         return messages
+
+    def message_reader(
+        self, *, max_bytes: int | None = None, abandon: Abandon = "drain"
+    ) -> AbstractAsyncContextManager[MessageReader]:
+        """Read one message part by part, while it arrives.
+
+        ``async with`` waits until the next message begins and gives a
+        :class:`TextReader` or a :class:`BytesReader`; its ``kind`` tells which. No more
+        of the message is held than what one receive brought, and what that is inflated
+        to step by step, so ``max_message_size`` does not count here. The peer is read
+        as fast as the program reads.
+
+        Readers and whole-message calls may follow each other in any order.
+
+        Args:
+            max_bytes: The most bytes that the message may have, of text its UTF-8; None
+                sets no limit. A longer one ends the connection with 1009.
+            abandon: What becomes of the message if the block is left before its end, by
+                whatever way: ``"drain"`` drops the rest as it comes, and ends the
+                connection with 1008 if that is more than ``max_message_size``;
+                ``"close"`` ends it with 1008 at once.
+
+        Raises:
+            ConnectionClosed: On entering the block, if no message will come any more,
+                or if it came already and is too large.
+            TypeError: If ``max_bytes`` is not an int.
+            ValueError: If it is less than 0, or ``abandon`` is none of these.
+
+        Cancellation:
+            A cancelled wait takes no message. A block that is left by a cancellation is
+            one that is left; see above.
+
+        Concurrency:
+            Other readers, and calls that take messages, wait for the end of the block,
+            in the order of the calls. One within the block, by the same task, gets
+            RuntimeError.
+
+        """
+        return Reading(
+            self._link, max_bytes=check_max_bytes(max_bytes), abandon=abandon
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def send_message(  # noqa: ASYNC910  # see turns
@@ -418,6 +466,43 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         await self.send_message(
             _check_bytes(data), compress=compress, fragment_size=fragment_size
         )
+
+    async def forward_message(
+        self,
+        reader: MessageReader,
+        *,
+        compress: bool = True,
+        fragment_size: int | None = None,
+    ) -> None:
+        """Send what is read of another message, part by part, as one message.
+
+        No more of it is held than one part.
+
+        Args:
+            reader: The message, of this connection or another.
+            compress: Whether to compress it, if that was agreed on.
+            fragment_size: The most bytes that a frame may carry; None sends each part
+                in one.
+
+        Raises:
+            ConnectionClosed: If either connection ends before the message. If the other
+                one did, this one was ended with 1011.
+            TypeError: If the fragment size is not an int.
+            ValueError: If it is less than 1.
+
+        Cancellation:
+            As in :meth:`message_writer`: ends the connection with 1011.
+
+        """
+        async with self.message_writer(
+            reader.kind, compress=compress, fragment_size=fragment_size
+        ) as writer:
+            if reader.kind == "text":
+                async for text in reader:
+                    await writer.send(text)
+            else:
+                async for data in reader:
+                    await writer.send(data)
 
     def message_writer(
         self,

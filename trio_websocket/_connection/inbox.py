@@ -21,6 +21,11 @@ the peer's, or to a violation. The same holds for a task that lets others run be
 taking a message and returning with it. Waiting tasks are served first come, first
 served.
 
+A task may also read a message while it arrives (``open``). It holds a lock until it is
+done with the message, and every other task that wants one waits for that, in the order
+of the calls. Its place in the queue is a ticket like any other, but one that a message
+is given to which has only begun. ``spare``, the quick path, is out of reach meanwhile.
+
 Closing the inbox wakes them all. What was queued is still delivered if the peer closed
 or vanished, and dropped if we closed. While somebody has said that messages are not
 wanted (``unwanted``), one that no task waits for is not kept, also if it was here
@@ -31,12 +36,16 @@ The inbox does not know the protocol. ``on_taken`` tells the reader that there i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol
 
 import trio
+
+from .incoming_message import IncomingMessage, Part
+from .message_lock import LockBroken, MessageLock
 
 Message = str | bytes
 
@@ -67,16 +76,21 @@ class InboxClosed(Exception):
 class _Ticket:
     """A task in the queue for a message."""
 
-    __slots__ = ("_queue", "message", "task")
+    __slots__ = ("_queue", "max_size", "message", "task")
 
-    def __init__(self, queue: list[_Ticket]) -> None:
-        self.task = trio.lowlevel.current_task()
-        self.message: Message | None = None
+    def __init__(self, queue: list[_Ticket], *, max_size: float | None = None) -> None:
+        self.task: trio.lowlevel.Task | None = None
+        self.max_size = max_size  # of a message that is read while it arrives
+        self.message: Message | IncomingMessage | None = None
         self._queue = queue
         queue.append(self)
 
-    def give_up(self, _: object) -> trio.lowlevel.Abort:
-        """Leave the queue because the task was cancelled."""
+    async def wait(self) -> None:
+        """Wait until the ticket was served, or will not be."""
+        self.task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._give_up)
+
+    def _give_up(self, _: object) -> trio.lowlevel.Abort:
         self._queue.remove(self)
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -94,19 +108,25 @@ class Inbox:
         is_dry: Whether nothing can be decoded before the reader has received more, so
             that a task that finds no message need not ask.
         handed_over: How many tasks were given a message and have not run yet.
+        is_streaming: Whether a task reads a message while it arrives, or waits to.
+        incoming: The message that is being read, if it has begun.
 
     """
 
     __slots__ = (
+        "_advance",
         "_fresh_size",
+        "_lock",
         "_on_taken",
         "_on_unwanted",
         "_refill",
         "_size",
         "_tickets",
         "handed_over",
+        "incoming",
         "is_closed",
         "is_dry",
+        "is_streaming",
         "messages",
         "spare",
         "taken_size",
@@ -118,15 +138,30 @@ class Inbox:
         *,
         refill: Refill,
         on_taken: Callable[[], None],
+        advance: Callable[[], None],
     ) -> None:
+        """Make an empty inbox.
+
+        Args:
+            size: How many messages may lie here because they came.
+            refill: See `Refill`.
+            on_taken: Tells the reader that there may be room.
+            advance: Decodes the next part of a message for the task that reads it, if
+                it can be had without waiting.
+
+        """
         self.messages: deque[Message] = _NONE
         self.spare: float = size + 1  # the reader must be told when there is room again
         self.taken_size: int = 0
         self.is_closed: bool = False
         self.is_dry: bool = False
         self._size = size
+        self.is_streaming: bool = False
+        self.incoming: IncomingMessage | None = None
+        self._lock: MessageLock | None = None  # most connections need none
         self._refill = refill
         self._on_taken = on_taken
+        self._advance = advance
         self._tickets: list[_Ticket] = []  # an empty deque has 600 bytes
         self.handed_over: int = 0
         self._fresh_size = 0  # on the wire, of what was decoded for the task that asks
@@ -163,9 +198,20 @@ class Inbox:
         return bool(self.messages) or self.handed_over > 0
 
     @property
+    def unread_size(self) -> int:
+        """How many characters or bytes are here that no task has taken."""
+        parts = () if self.incoming is None else self.incoming.parts
+        return sum(map(len, self.messages)) + sum(map(len, parts))
+
+    @property
     def is_unwanted(self) -> bool:
         """Whether the next message would not be kept."""
         return bool(self._on_unwanted) and not self._tickets
+
+    @property
+    def wants_parts(self) -> bool:
+        """Whether the next message is for a task that reads it while it arrives."""
+        return bool(self._tickets) and self._tickets[0].max_size is not None
 
     def turn_away(self) -> None:
         """Say that a message came which is not wanted."""
@@ -184,10 +230,10 @@ class Inbox:
         self._fresh_size += size
         if self._tickets:
             (message,) = messages
-            ticket = self._tickets.pop(0)
-            ticket.message = message
-            self.handed_over += 1
-            trio.lowlevel.reschedule(ticket.task)
+            if self.wants_parts:
+                self.begin(message).complete(message)
+            else:
+                self._serve(message)
         elif self._on_unwanted:
             self.turn_away()
         elif self.messages is _NONE:
@@ -231,13 +277,15 @@ class Inbox:
         if not self.is_dry:
             # The reader may have stopped in front of what there is room for now.
             self._on_taken()
-        await trio.lowlevel.wait_task_rescheduled(ticket.give_up)
-        if ticket.message is None:
+        await ticket.wait()
+        message = ticket.message
+        if message is None:
             raise InboxClosed
+        assert not isinstance(message, IncomingMessage)
         self.handed_over -= 1
         self._on_taken()
-        self.taken_size = _measure(ticket.message)
-        return ticket.message
+        self.taken_size = _measure(message)
+        return message
 
     def take_all(self, limit: int) -> list[Message]:
         """Take all messages at hand, oldest first; none if a task has to wait.
@@ -273,6 +321,144 @@ class Inbox:
             self._fresh_size = 0
             self._refill(limit, is_more=False)
 
+    # A message that is read while it arrives.
+
+    async def wait_for_turn(self) -> None:  # noqa: ASYNC910  # often there is no need
+        """Wait for the end of every message that is being read, or was to be, before.
+
+        Raises:
+            InboxClosed: Once no message will come any more.
+            RuntimeError: If the task itself is reading one.
+
+        """
+        if self._lock is not None and not self._lock.is_free:
+            await self._acquire(self._lock)
+            # What follows is done before anybody else has a turn.
+            self._release(self._lock)
+
+    async def open(self, max_size: float) -> IncomingMessage:
+        """Wait for the next message to begin; ``leave`` must follow.
+
+        Args:
+            max_size: How many bytes it may have.
+
+        Raises:
+            InboxClosed: Once no message will come any more.
+            RuntimeError: If the task is reading one already.
+
+        Cancellation:
+            A cancelled call takes nothing.
+
+        """
+        if self._lock is None:
+            self._lock = MessageLock()
+        await self._acquire(self._lock)
+        try:
+            if self.messages:
+                message = self.messages.popleft()
+                self._begin(max_size, message).complete(message)
+            elif self.is_closed:
+                raise InboxClosed
+            else:
+                await self._wait_for_beginning(max_size)
+            self._note_streaming()
+            assert self.incoming is not None
+        except BaseException:
+            self._note_streaming()
+            self._release(self._lock)
+            raise
+        return self.incoming
+
+    async def _wait_for_beginning(  # noqa: ASYNC910  # something may be here
+        self, max_size: float
+    ) -> None:
+        ticket = _Ticket(self._tickets, max_size=max_size)
+        self.is_streaming = True
+        self._advance()
+        if ticket.message is None and not self.is_closed:
+            self._on_taken()
+            await ticket.wait()
+            self.handed_over -= ticket.message is not None
+        if ticket.message is None:
+            raise InboxClosed
+
+    def begin(self, part: Part) -> IncomingMessage:
+        """Give the task that is the next to read a message one that has begun.
+
+        Args:
+            part: What tells the kind of the message.
+
+        """
+        max_size = self._tickets[0].max_size
+        assert max_size is not None
+        incoming = self._begin(max_size, part)
+        self._serve(incoming)
+        return incoming
+
+    def _begin(self, max_size: float, part: Part) -> IncomingMessage:
+        is_text = isinstance(part, str)
+        self.incoming = IncomingMessage(is_text=is_text, max_size=max_size)
+        return self.incoming
+
+    async def take_part(  # noqa: ASYNC910  # one may be here
+        self, incoming: IncomingMessage
+    ) -> Part | None:
+        """Take the next part of the message that is being read; None at its end.
+
+        Raises:
+            InboxClosed: If the rest of the message will not come.
+
+        Cancellation:
+            A cancelled call takes nothing.
+
+        """
+        while not incoming.parts:
+            if incoming.is_whole:
+                return None  # noqa: ASYNC910  # as above
+            if incoming.is_broken:
+                raise InboxClosed
+            self._advance()
+            if not (incoming.parts or incoming.is_over):
+                self._on_taken()
+                await incoming.wait()
+        part = incoming.parts.popleft()
+        self._on_taken()
+        return part
+
+    def leave(self) -> None:
+        """Have the next task take messages, whatever is left of this one."""
+        assert self._lock is not None
+        self.incoming = None
+        self._note_streaming()
+        self._release(self._lock)
+        self._on_taken()
+
+    async def _acquire(  # noqa: ASYNC910  # it may be free
+        self, lock: MessageLock
+    ) -> None:
+        self.spare = math.inf
+        try:
+            await lock.acquire()
+        except LockBroken:
+            raise InboxClosed from None
+
+    def _release(self, lock: MessageLock) -> None:
+        lock.release()
+        if lock.is_free:
+            self.spare = self._size + 1
+
+    def _serve(self, message: Message | IncomingMessage) -> None:
+        """Give a message to the task that waits longest."""
+        ticket = self._tickets.pop(0)
+        ticket.message = message
+        if ticket.task is not None:
+            self.handed_over += 1
+            trio.lowlevel.reschedule(ticket.task)
+
+    def _note_streaming(self) -> None:
+        is_wanted = any(ticket.max_size is not None for ticket in self._tickets)
+        self.is_streaming = is_wanted or self.incoming is not None
+
     async def let_others_run(self) -> None:
         """Give up a turn with a message just taken, which keeps its place meanwhile."""
         self.handed_over += 1
@@ -291,8 +477,13 @@ class Inbox:
         if discard:
             self.messages.clear()
         for ticket in self._tickets:
-            trio.lowlevel.reschedule(ticket.task)
+            if ticket.task is not None:
+                trio.lowlevel.reschedule(ticket.task)
         self._tickets.clear()
+        if self.incoming is not None:
+            self.incoming.break_off(discard=discard)
+        if self._lock is not None and not self.messages:
+            self._lock.break_up()
 
     @contextmanager
     def unwanted(self, on_message: Callable[[], None]) -> Generator[None]:

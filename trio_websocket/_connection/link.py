@@ -107,6 +107,7 @@ class Link:
             options.message_queue_size,
             refill=self.reader.refill,
             on_taken=self.reader.wake,
+            advance=self.reader.advance,
         )
         self.outbox: Outbox = Outbox(
             stream, self.closing.lose_writing, on_waiting=self._ask_for_nursery

@@ -29,12 +29,19 @@ is unread. A message over the limit is nobody's business until somebody asks for
 then it ends the connection with 1009. Until then the peer is simply not read. Where
 messages are not wanted anyway, it is passed over like any other.
 
+A task may read a message while it arrives. Then the engine tells it in parts, and each
+part goes to that task; the pump stops while one is not taken, and in front of a Close
+until the task is done with the message. What was joined already of a message that such
+a task asks for, the parts of one over the limit too, is its first part. A message that
+is not read to its end is dropped as it comes, up to the limit.
+
 When the reader stops in front of something it parks; whoever changes what it waits for
 (``wake``) lets it look again. Waking too often does no harm.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Awaitable
 from typing import Protocol, TypeGuard
@@ -59,11 +66,14 @@ from .._protocol.state import MAY_SEND_MESSAGES, ConnectionState
 from .._stream import STREAM_ERRORS
 from .closing import Closing
 from .inbox import BATCH_SIZE, Inbox
+from .incoming_message import IncomingMessage
 from .outbox import Outbox
 from .per_run import PerRun
 from .round_trips import RoundTrips
 
+_POLICY_VIOLATION = 1008
 _MESSAGE_TOO_BIG = 1009
+_MAX_FINISHING_SIZE = 4_194_304  # bytes: more than a receive can hold uncompressed
 _EVENTS_PER_TURN = 32  # less than a millisecond of work, so that floods delay nobody
 _RECEIVES_PER_CALL = 16  # as above, for a task that receives for itself
 _VACANCY_FACTOR = 8  # a large message goes straight to its place in large receives
@@ -121,6 +131,7 @@ class Reader:
         "_reads_now",
         "_receive_size",
         "_round_trips",
+        "_skip_left",
         "_stream",
         "_stream_error",
         "_too_big",
@@ -151,6 +162,7 @@ class Reader:
         self._message_size = 0
         self._is_finishing = False
         self._is_skipping = False
+        self._skip_left: float = 0
         self._too_big: tuple[MessageTooBig, Piece] | None = None
         self._violation: ViolationFound | None = None
         self._parked: trio.lowlevel.Task | None = None
@@ -190,16 +202,16 @@ class Reader:
                     self._closing.lose(error)
                     return  # noqa: ASYNC910  # the reader is done
 
-    async def finish(self) -> None:
+    async def finish(self) -> None:  # noqa: ASYNC910  # often nothing is left
         """Decode what was received, room or not: the stream will not be read again.
 
         That is at most what one receive held. A Close may be in it, and the messages in
-        front of it are better delivered than lost.
+        front of it are better delivered than lost. But a peer that compresses can put a
+        thousand times as much into it, so there is an end to that.
         """
         self._is_finishing = True
-        while True:
-            if self._pump() is not None:
-                return  # noqa: ASYNC910  # often nothing is left
+        limit = max(_MAX_FINISHING_SIZE, 2 * self._max_size)
+        while self._pump() is None and self._inbox.unread_size < limit:
             await trio.lowlevel.checkpoint()
 
     def refill(self, limit: int, *, is_more: bool) -> None:
@@ -215,6 +227,22 @@ class Reader:
             if pause is not Pause.DATA or is_more or not self._receive_for_caller():
                 return
             pause = self._pump(limit)
+
+    def advance(self) -> None:
+        """Decode, and receive, for a task that reads a message while it arrives."""
+        pause = self._pump(1)
+        for _ in range(_RECEIVES_PER_CALL):
+            if pause is not Pause.DATA or not self._receive_for_caller():
+                return
+            pause = self._pump(1)
+
+    def skip(self) -> None:
+        """Drop the rest of the message that was being read.
+
+        If that is more than a message may have, the connection ends with 1008.
+        """
+        self._is_skipping = True
+        self._skip_left = self._max_size
 
     def wake(self) -> None:
         """Look again at what the reader stopped for."""
@@ -320,12 +348,16 @@ class Reader:
                 or self._violation is not None
                 or self._too_big is not None
                 or is_more
+                or inbox.is_streaming
             ):
                 pause = self._look_for_stop(is_asked=asked > 0, is_more=is_more)
                 if pause is not None:
                     return pause
             room = asked or inbox.room or (BATCH_SIZE * self._is_finishing)
-            event = engine.next_event(room=room, max_size=self._max_plain_size)
+            max_size = self._max_plain_size
+            if inbox.is_streaming and inbox.wants_parts:
+                max_size = 0
+            event = engine.next_event(room=room, max_size=max_size)
             if isinstance(event, MessagesReceived):
                 inbox.put(event.messages, event.size)
                 if asked and inbox.messages:
@@ -350,6 +382,7 @@ class Reader:
         if (
             self._is_finishing
             or self._inbox.has_handed_over
+            or (self._inbox.is_streaming and self._is_part_waiting(is_asked=is_asked))
             or (self._inbox.is_unread if is_asked else self._inbox.is_ahead)
             or (is_more and (self._violation or self._engine.is_before_close))
         ):
@@ -359,6 +392,36 @@ class Reader:
         if self._too_big is not None:
             return self._judge_size(*self._too_big)
         return None
+
+    def _is_part_waiting(self, *, is_asked: bool) -> bool:
+        """Whether the task that reads a message has to do something first."""
+        incoming = self._inbox.incoming
+        if incoming is None:
+            if self._inbox.wants_parts:
+                self._hand_on()
+            return self._inbox.incoming is not None
+        if incoming.parts or (is_asked and incoming.is_over):
+            return True
+        is_end_near = self._violation is not None or self._engine.is_before_close
+        return incoming.is_whole and is_end_near
+
+    def _hand_on(self) -> None:
+        """Give what is here of a message to the task that will read the rest."""
+        too_big, assembler = self._too_big, self._assembler
+        is_begun = assembler is not None and assembler.is_amid_message
+        if assembler is None or not (is_begun or too_big):
+            return
+        part, size = assembler.hand_on() if is_begun else ("", 0)
+        piece = None if too_big is None else too_big[1]
+        kind = part if piece is None else piece.data
+        self._too_big = None
+        self._message_size = 0
+        incoming = self._inbox.begin(kind)
+        incoming.size_left -= size
+        if part:
+            incoming.add(part, is_last=False)
+        if piece is not None:
+            self._add_part(incoming, piece)
 
     def _judge_violation(self, violation: ViolationFound) -> Pause | None:
         """Act on a violation once the messages before it were taken."""
@@ -373,6 +436,7 @@ class Reader:
             self._too_big = None
             self._assembler = None
             self._is_skipping = not piece.is_last
+            self._skip_left = math.inf
             self._inbox.turn_away()
         elif not self._inbox.has_waiters:
             return Pause.ROOM
@@ -405,12 +469,20 @@ class Reader:
         if self._inbox.is_closed:
             return
         if self._is_skipping:
-            self._is_skipping = not piece.is_last
+            self._drop(piece)
             return
-        if self._assembler is None:
-            self._assembler = Assembler(self._max_size)
+        inbox, assembler = self._inbox, self._assembler
+        if inbox.is_streaming:
+            incoming = inbox.incoming
+            if incoming is None and inbox.wants_parts:
+                incoming = inbox.begin(piece.data)
+            if incoming is not None and not incoming.is_whole:
+                self._add_part(incoming, piece)
+                return
+        if assembler is None:
+            assembler = self._assembler = Assembler(self._max_size)
         try:
-            message = self._assembler.add(piece)
+            message = assembler.add(piece)
         except MessageTooBig as error:
             self._too_big = error, piece
         else:
@@ -418,6 +490,21 @@ class Reader:
             if message is not None:
                 self._inbox.put([message], self._message_size)
                 self._message_size = 0
+
+    def _add_part(self, incoming: IncomingMessage, piece: Piece) -> None:
+        """Give a part to the task that reads the message."""
+        incoming.size_left -= piece.size
+        if incoming.size_left < piece.pending:
+            self.refuse(_MESSAGE_TOO_BIG, "the message is larger than it may be")
+        else:
+            incoming.add(piece.data, is_last=piece.is_last)
+
+    def _drop(self, piece: Piece) -> None:
+        """Drop a part of a message that nobody wants."""
+        self._is_skipping = not piece.is_last
+        self._skip_left -= piece.size
+        if self._skip_left < piece.pending:
+            self.refuse(_POLICY_VIOLATION, "the rest of a message is too much to drop")
 
     def _answer(self, payload: bytes) -> None:
         # A ping behind our Close is not answered: the peer will not wait for it.

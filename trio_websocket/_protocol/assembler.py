@@ -44,6 +44,7 @@ class Assembler:
         self._max_size = max_size
         self._text: _Parts[str] = _Parts("".join)
         self._binary: _Parts[bytes] = _Parts(b"".join)
+        self._is_text = False
         self._size = 0
         self._fragments = 0
 
@@ -64,11 +65,25 @@ class Assembler:
             self._size = self._fragments = 0
         if is_whole:
             return piece.data
+        self._is_text = isinstance(piece.data, str)
         if isinstance(piece.data, str):
             self._text.add(piece.data)
             return self._text.take() if piece.is_last else None
         self._binary.add(piece.data)
         return self._binary.take() if piece.is_last else None
+
+    @property
+    def is_amid_message(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._fragments > 0
+
+    def hand_on(self) -> tuple[str | bytes, int]:
+        """Return what is here of the message that has begun, and its size in bytes.
+
+        The rest of the message is for somebody else.
+        """
+        size, self._size, self._fragments = self._size, 0, 0
+        return (self._text.take() if self._is_text else self._binary.take()), size
 
     def _check(self, piece: Piece) -> None:
         if self._size + piece.size + piece.pending > self._max_size:

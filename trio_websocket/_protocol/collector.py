@@ -120,6 +120,13 @@ class Collector:
         _give_back(self._buffer)
         return message
 
+    def hand_on(self) -> bytes:
+        """Return what is here of the payload and give the buffer back."""
+        with memoryview(self._buffer) as view:
+            part = bytes(view[: self._filled])
+        _give_back(self._buffer)
+        return part
+
     def give_up(self) -> tuple[bytes, bytes]:
         """Return what came off the wire: all but the latest part, and that."""
         self._turn_mask(0, self._filled)

@@ -28,8 +28,10 @@ The rules that keep this true:
 Plain frames need none of this. Where a message may begin, the lane is asked first: it
 takes all whole frames that it can. One whose header is plain and whose payload is still
 arriving is left for it if it is small and binary, and otherwise collected beside
-wsproto, which stays at its boundary meanwhile. Bad UTF-8 is never judged by the lane:
-wsproto gets that frame and reports it.
+wsproto, which stays at its boundary meanwhile. What is larger than is wanted in one
+piece, and fragments, are told in parts, also beside wsproto (``FragmentedMessage``).
+What is wrong, bad UTF-8 above all, is never judged there: wsproto gets it and reports
+it.
 
 Received bytes are never moved for the sake of the frames in them: ``_start`` walks
 through ``_data``, and what it has passed is let go before more comes. They may lie in a
@@ -69,11 +71,14 @@ from .events import (
     PongReceived,
     ViolationFound,
 )
+from .fragmented_message import FragmentedMessage
 from .frame_header import (
     MAX_HEADER_SIZE,
+    MAX_PAYLOAD,
     FrameHeader,
     Opcode,
     mask_payload,
+    may_become_shortest,
     measure_shortest,
     parse_header,
 )
@@ -108,7 +113,7 @@ _MASKED = 0x80
 _COMPRESSED = 0x40  # RSV1 (RFC 7692 section 6)
 _RSV1 = 4
 _OTHER_RESERVED_BITS = 0x30
-_MAX_LENGTH = 2**63 - 1
+_RESERVED_BITS = 0x70
 _FIRST_CONTROL_OPCODE = 8
 _MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
 # A frame that is still arriving stays where it was received if it is no larger; so
@@ -140,6 +145,7 @@ class Engine:
         "_connection",
         "_data",
         "_events",
+        "_fragments",
         "_frame",
         "_head",
         "_inflation",
@@ -177,10 +183,11 @@ class Engine:
         self._data: bytes | memoryview = b""
         self._start = 0
         self._is_starved = True  # nothing can be told before more is received
-        self._is_begun = False  # a small frame that is still arriving
+        self._is_begun = False  # a small frame, or a header, that is still arriving
         self._buffer: ReceiveBuffer | None = None
         self._events: list[Event] = []  # few at a time; an empty deque has 600 bytes
         self._collector: Collector | None = None
+        self._fragments: FragmentedMessage | None = None  # a message that has begun
         self._head = b""
         self._frame: FrameHeader | None = None
         self._unfed = 0
@@ -214,6 +221,7 @@ class Engine:
         if self.state not in MAY_RECEIVE:
             self.is_over = True
             self._collector = None
+            self._fragments = None
             self._inflation = None
             self._data = b""
             self._start = 0
@@ -295,8 +303,8 @@ class Engine:
     def is_before_close(self) -> bool:
         """Whether the next frame is a Close, as far as can be seen."""
         is_amid = self._head or self._frame is not None or self._collector is not None
-        inflation = self._inflation
-        is_amid = is_amid or (inflation is not None and inflation.is_amid_frame)
+        message = self._fragments or self._inflation
+        is_amid = is_amid or (message is not None and message.is_amid_frame)
         if is_amid or self._start >= len(self._data):
             return False
         return self._data[self._start] & 0x0F == _CLOSE
@@ -315,7 +323,8 @@ class Engine:
         Args:
             room: How many new messages there is room for. If none, the engine stops in
                 front of the first frame of the next message.
-            max_size: The largest message, in bytes, that the lane may take.
+            max_size: The largest message, in bytes, that may be told as a whole; if 0,
+                what has arrived of one is told at once.
 
         """
         while True:
@@ -325,11 +334,13 @@ class Engine:
                 return Pause.ENDED
             result: Event | Pause | None
             if self._collector is not None:
-                result = self._collect(self._collector)
+                result = self._collect(self._collector, max_size)
             elif self._frame is not None:
                 result = self._feed_frame(self._frame, 0)
             elif self._head:
                 result = self._begin_frame()
+            elif self._fragments is not None and self._fragments.is_amid_frame:
+                result = self._tell(self._fragments)
             elif self._inflation is not None and self._inflation.is_amid_frame:
                 result = self._inflate(self._inflation, max_size)
             else:
@@ -343,11 +354,10 @@ class Engine:
         if len(data) - start < 2:
             return self._ask_for_data()
         first = data[start]
-        if self._message_kind is None and first & 0x0F < _FIRST_CONTROL_OPCODE:
-            if self._is_begun:
-                # What was begun needs no room, and its size was looked at.
-                room, max_size = room or 1, max(max_size, _MAX_WAITING_SIZE)
-            elif not room:
+        is_data = first & 0x0F < _FIRST_CONTROL_OPCODE
+        if self._message_kind is None and is_data:
+            room = room or self._is_begun  # what was begun needs none
+            if not room:
                 return Pause.ROOM
             is_masked = data[start + 1] >= _MASKED
             lane = self._lane
@@ -361,8 +371,18 @@ class Engine:
                 else:
                     self._data, self._start = b"", 0
                 return MessagesReceived(messages, end - start)
-        if self._codec is not None and self._is_compressed(first, data[start + 1]):
+        if is_data:
+            return self._begin_part(first, data[start + 1])
+        return self._begin_frame()
+
+    def _begin_part(self, first: int, second: int) -> Pause | None:
+        """Take the beginning of a data frame that is not a plain message."""
+        if self._codec is not None and self._is_compressed(first, second):
             return self._begin_compressed(self._codec)
+        is_masked = second >= _MASKED
+        if self._lane is not None and self._is_fragment(first, is_masked=is_masked):
+            return self._begin_fragment(self._lane)
+        self._give_up_fragments()
         return self._begin_frame()
 
     # The lane.
@@ -371,12 +391,11 @@ class Engine:
         """Collect a frame that looks plain if it is, but for what is missing of it."""
         start = self._start
         frame = parse_header(self._data[start : start + MAX_HEADER_SIZE])
-        if (
-            frame is None  # wsproto may judge what is here of it
-            or frame.size != measure_shortest(frame)
-            or frame.payload_length > max_size
-            or frame.payload_length <= len(self._data) - start - frame.size
-        ):
+        if frame is None or frame.payload_length > max_size:
+            return self._begin_fragment(lane)
+        self._is_begun = False
+        is_here = frame.payload_length <= len(self._data) - start - frame.size
+        if frame.size != measure_shortest(frame) or is_here:
             return self._begin_frame()
         # What is here of text may be wrong already; of bytes it cannot be.
         if frame.payload_length <= _MAX_WAITING_SIZE and frame.opcode == _BINARY:
@@ -386,7 +405,9 @@ class Engine:
         self._collector = Collector(frame, lane)
         return None
 
-    def _collect(self, collector: Collector) -> Event | Pause | None:
+    def _collect(self, collector: Collector, max_size: int) -> Event | Pause | None:
+        if not max_size and not collector.is_invalid:
+            return self._tell_collected(collector)
         if self._start < len(self._data) and not collector.is_invalid:
             self._start = collector.add(self._data, self._start)
         if collector.is_invalid:
@@ -400,6 +421,21 @@ class Engine:
         size = frame.size + frame.payload_length
         return MessagesReceived([collector.take()], size)
 
+    def _tell_collected(self, collector: Collector) -> Piece:
+        """Tell what was collected as the beginning of a message told in parts."""
+        assert self._lane is not None
+        self._collector = None
+        frame = collector.frame
+        self._message_kind = Opcode(frame.opcode)
+        message = self._fragments = FragmentedMessage(frame.opcode, self._lane)
+        message.begin_frame(frame)
+        # It may be that nothing is missing, but the end of it was not asked for.
+        piece = message.tell(collector.hand_on())
+        if piece.is_last:
+            self._fragments = None
+            self._message_kind = None
+        return piece
+
     def _give_back(self, collector: Collector) -> None:
         """Give wsproto a frame that turned out not to be plain after all."""
         frame = self._frame = collector.frame
@@ -411,6 +447,71 @@ class Engine:
         self._unfed -= len(latest)
         self._feed(latest, payload_size=len(latest))
         assert self.is_over
+
+    # Messages told in parts, beside wsproto.
+
+    def _is_fragment(self, first: int, *, is_masked: bool) -> bool:
+        """Whether a data frame that begins so goes on with what is told in parts."""
+        if first & _RESERVED_BITS or is_masked == self.is_client:
+            return False
+        opcode = first & 0x0F
+        if self._fragments is not None:
+            return opcode == Opcode.CONTINUATION
+        is_beginning = opcode in (Opcode.TEXT, Opcode.BINARY)
+        return is_beginning and self._message_kind is None
+
+    def _begin_fragment(self, lane: Lane) -> Pause | None:
+        """Take the header of a frame that is told in parts, if it is in order."""
+        head = bytes(self._data[self._start : self._start + MAX_HEADER_SIZE])
+        frame = parse_header(head)
+        if frame is None and may_become_shortest(head):
+            self._is_begun = True
+            return self._ask_for_data()
+        self._is_begun = False
+        if (
+            frame is None
+            or frame.size != measure_shortest(frame)
+            or frame.payload_length > MAX_PAYLOAD
+        ):
+            self._give_up_fragments()
+            return self._begin_frame()
+        self._start += frame.size
+        if self._fragments is None:
+            self._fragments = FragmentedMessage(frame.opcode, lane)
+            self._message_kind = self._fragments.opcode
+        self._fragments.begin_frame(frame)
+        return None
+
+    def _tell(self, message: FragmentedMessage) -> Piece | Pause | None:
+        """Tell what is here of the present frame; None if there is a fault in it."""
+        part = message.unmask(self._data, self._start)
+        if message.left and message.is_told and not part:
+            return self._ask_for_data()
+        self._start += len(part)
+        try:
+            piece = message.tell(part)
+        except UnicodeDecodeError:
+            self._restart(message, part)
+            return None
+        if piece.is_last:
+            self._fragments = None
+            self._message_kind = None
+        return piece
+
+    def _restart(self, message: FragmentedMessage, part: bytes) -> None:
+        """Have wsproto judge the rest of the present frame."""
+        frame = message.restart(part, is_masked=not self.is_client)
+        self._give_up_fragments()
+        self._feed(frame, payload_size=len(part))
+        assert self.is_over
+
+    def _give_up_fragments(self) -> None:
+        """Have wsproto go on with a message that was told in parts."""
+        message, self._fragments = self._fragments, None
+        if message is not None:
+            self._wsproto.receive_data(message.recap(is_masked=not self.is_client))
+            for event in self._wsproto.events():
+                assert isinstance(event, wsproto.events.Message)
 
     # Compressed messages, by way of plain fragments.
 
@@ -433,7 +534,7 @@ class Engine:
         frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
         if frame is None:
             return self._ask_for_data()
-        if frame.size != measure_shortest(frame) or frame.payload_length > _MAX_LENGTH:
+        if frame.size != measure_shortest(frame) or frame.payload_length > MAX_PAYLOAD:
             return self._begin_frame()
         self._start += frame.size
         self._is_frame_reported = False

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 MAX_CONTROL_PAYLOAD = 125  # RFC 6455 section 5.5
 MAX_HEADER_SIZE = 14
+MAX_PAYLOAD = 2**63 - 1  # RFC 6455 section 5.2
 
 _FIN = 0x80
 _RSV_SHIFT = 4
@@ -70,6 +71,24 @@ def measure_shortest(frame: FrameHeader) -> int:
     if frame.payload_length <= MAX_CONTROL_PAYLOAD:
         return size
     return size + 2 if frame.payload_length <= 0xFFFF else size + 8
+
+
+def may_become_shortest(head: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a header of which bytes are missing does not break the rules yet.
+
+    That is: whether its length, if it is here, is written in the shortest form.
+
+    Args:
+        head: Two bytes of it at least.
+
+    """
+    code = head[1] & _LENGTH
+    if code == _TWO_BYTE_LENGTH and len(head) >= 4:
+        return bytes(head[2:4]) > b"\x00\x7d"
+    if code == _EIGHT_BYTE_LENGTH and len(head) >= 10:
+        length = int.from_bytes(head[2:10], "big")
+        return 0xFFFF < length <= MAX_PAYLOAD
+    return True
 
 
 def parse_header(data: bytes | bytearray | memoryview) -> FrameHeader | None:

@@ -105,7 +105,7 @@ class Inflation:
         Args:
             chunk: Bytes of its payload as they came; none if ``has_more``.
             max_size: The largest message that is wanted: a part ends where the message
-                becomes larger.
+                becomes larger. 0 is no limit.
             step: The most bytes that may come into being.
 
         Raises:
@@ -113,7 +113,7 @@ class Inflation:
 
         """
         room = max_size + 1 - self.size
-        limit = min(step, room) if room > 0 else step
+        limit = min(step, room) if room > 0 and max_size else step
         is_last = self._takes_end and self.left == len(chunk)
         data = self._inflator.inflate(self._unmask(chunk), limit, is_last=is_last)
         self.left -= len(chunk)

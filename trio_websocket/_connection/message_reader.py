@@ -1,0 +1,378 @@
+"""Read one message part by part, while it arrives.
+
+Theory of operation
+===================
+
+Who reads a message holds the inbox's lock from its beginning to the end of the block,
+so other readers and ``get_message`` wait in turn. The reader takes one part after the
+other; what a call did not use of a part stays here for the next call. Nothing is ever
+joined that was not asked for as one.
+
+Text comes in whole characters: a part is what could be decoded so far.
+
+A block may be left before the end of the message, by an exception too. What is still to
+come is then dropped when it comes, without anybody waiting for it; or the connection is
+ended with 1008, if that was asked for. In either case the next message is the next.
+
+When the connection dies, what has arrived is still given out, and then the error.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, Literal, Self, TypeAlias, TypeVar, cast
+
+import trio
+
+from .._errors import ConnectionClosed, IncompleteMessage
+from .inbox import InboxClosed
+from .incoming_message import IncomingMessage
+from .link import Link
+from .turns import find_turns
+
+Abandon = Literal["drain", "close"]
+
+_Part = TypeVar("_Part", str, bytes)
+
+_POLICY_VIOLATION = 1008
+_MESSAGE_TOO_BIG = 1009
+
+
+class _Source(Generic[_Part]):
+    """The parts of one message that is being read."""
+
+    def __init__(
+        self,
+        link: Link,
+        incoming: IncomingMessage,
+        join: Callable[[list[_Part]], _Part],
+        *,
+        abandon: Abandon,
+    ) -> None:
+        self._link = link
+        self._incoming = incoming
+        self._join: Callable[[list[_Part]], _Part] = join
+        self._nothing: _Part = join([])
+        self._rest: _Part = self._nothing
+        self._position = 0
+        self._abandon = abandon
+        self._is_open = True
+        self._is_busy = False
+        self._turns = find_turns()
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all of the message was taken, and nothing more will come."""
+        has_rest = self._position < len(self._rest)
+        return self._incoming.is_whole and not (self._incoming.parts or has_rest)
+
+    async def take(self, limit: int) -> _Part:
+        """Take what is here, or wait for it; nothing at the end of the message.
+
+        Args:
+            limit: The most characters or bytes to take.
+
+        """
+        self._check_usable()
+        await self._turns.begin()
+        self._is_busy = True
+        try:
+            part = await self._take(limit)
+        finally:
+            self._is_busy = False
+        if self._turns.is_used_up(len(part)):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return part
+
+    async def collect(self, count: int | None) -> _Part:
+        """Take so much, or (None) all; less if the message ends before.
+
+        Cancellation:
+            What was taken is put back.
+
+        """
+        parts: list[_Part] = []
+        left = count
+        try:
+            while left is None or left > 0:
+                part = await self.take(sys.maxsize if left is None else left)
+                if not part:
+                    break
+                parts.append(part)
+                if left is not None:
+                    left -= len(part)
+        except BaseException:
+            self._put_back(parts)
+            raise
+        return parts[0] if len(parts) == 1 else self._join(parts)
+
+    def leave(self) -> None:
+        """Be done with the message, wherever in it this is."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if not self._incoming.is_over:
+            self._link.reader.skip()
+            if self._abandon == "close":
+                problem = "a message was not read to its end"
+                self._link.reader.refuse(_POLICY_VIOLATION, problem)
+        self._link.inbox.leave()
+
+    async def _take(self, limit: int) -> _Part:  # noqa: ASYNC910  # it may be here
+        if self._position >= len(self._rest):
+            try:
+                part = await self._link.inbox.take_part(self._incoming)
+            except InboxClosed:
+                closing = self._link.closing
+                raise closing.error() from closing.cause
+            self._rest = self._nothing if part is None else cast("_Part", part)
+            self._position = 0
+        start, self._position = self._position, self._position + limit
+        if not start and limit >= len(self._rest):
+            part, self._rest, self._position = self._rest, self._nothing, 0
+            return part
+        return self._rest[start : self._position]
+
+    def _put_back(self, parts: list[_Part]) -> None:
+        taken = self._join(parts)
+        self._rest = taken + self._rest[self._position :]
+        self._position = 0
+
+    def _check_usable(self) -> None:
+        if not self._is_open:
+            raise trio.ClosedResourceError("the block of the message reader was left")
+        if self._is_busy:
+            raise trio.BusyResourceError("another task is reading this message")
+
+
+class TextReader:
+    """A text message on its way in; see :meth:`WebSocketConnection.message_reader`.
+
+    Sizes are numbers of characters. All methods raise
+
+    * :exc:`ConnectionClosed` if the connection ends before the message; what had come
+      is given out before;
+    * :exc:`trio.ClosedResourceError` once the block was left;
+    * :exc:`trio.BusyResourceError` while another task reads the same message.
+
+    A cancelled call takes nothing.
+    """
+
+    kind: Literal["text"] = "text"
+
+    def __init__(self, source: _Source[str]) -> None:
+        self._source = source
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all of the message was read. It may end without telling before."""
+        return self._source.is_at_end
+
+    @trio.lowlevel.enable_ki_protection
+    async def read(self, n: int = -1) -> str:
+        """Read n characters, or fewer if the message ends before; -1 reads them all."""
+        return await self._source.collect(_check_count(n))
+
+    @trio.lowlevel.enable_ki_protection
+    async def read_exactly(self, n: int) -> str:
+        """Read n characters.
+
+        Raises:
+            IncompleteMessage: If the message ends before. It has what was there, which
+                was read.
+
+        """
+        text = await self._source.collect(_check_count(n, lowest=0))
+        if len(text) < n:
+            raise IncompleteMessage(text, n)
+        return text
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __anext__(self) -> str:
+        """Read what is here, or wait for it: one character at least."""
+        part = await self._source.take(sys.maxsize)
+        if not part:
+            raise StopAsyncIteration
+        return part
+
+
+class BytesReader(trio.abc.ReceiveStream):
+    """A binary message on its way in, and a stream that can be received from.
+
+    See :meth:`WebSocketConnection.message_reader`. Sizes are numbers of bytes. What the
+    methods raise is as in :class:`TextReader`, but for :meth:`receive_some`.
+    """
+
+    kind: Literal["bytes"] = "bytes"
+
+    def __init__(self, source: _Source[bytes]) -> None:
+        self._source = source
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all of the message was read. It may end without telling before."""
+        return self._source.is_at_end
+
+    @trio.lowlevel.enable_ki_protection
+    async def read(self, n: int = -1) -> bytes:
+        """Read n bytes, or fewer if the message ends before; -1 reads them all."""
+        return await self._source.collect(_check_count(n))
+
+    @trio.lowlevel.enable_ki_protection
+    async def read_exactly(self, n: int) -> bytes:
+        """Read n bytes.
+
+        Raises:
+            IncompleteMessage: If the message ends before. It has what was there, which
+                was read.
+
+        """
+        data = await self._source.collect(_check_count(n, lowest=0))
+        if len(data) < n:
+            raise IncompleteMessage(data, n)
+        return data
+
+    @trio.lowlevel.enable_ki_protection
+    async def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill a buffer, or less of it if the message ends before.
+
+        Cancellation:
+            The buffer may have been written to.
+
+        Returns:
+            How many bytes were read.
+
+        """
+        with memoryview(buffer) as view, view.cast("B") as target:
+            data = await self._source.collect(len(target))
+            target[: len(data)] = data
+        return len(data)
+
+    @trio.lowlevel.enable_ki_protection
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Read what is here, in the manner of :class:`trio.abc.ReceiveStream`.
+
+        Args:
+            max_bytes: The most bytes to read; None sets no limit.
+
+        Returns:
+            One byte at least, or nothing at the end of the message.
+
+        Raises:
+            trio.BrokenResourceError: If the connection ends before the message; the
+                cause is the :exc:`ConnectionClosed`.
+            trio.ClosedResourceError: If the block was left.
+            trio.BusyResourceError: If another task is reading the message.
+            ValueError: If the limit is less than 1.
+
+        Cancellation:
+            Nothing was taken. Always a checkpoint.
+
+        """
+        limit = sys.maxsize if max_bytes is None else max_bytes
+        if limit < 1:
+            raise ValueError(f"max_bytes must be 1 or more, not {max_bytes!r}")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            data = await self._source.take(limit)
+        except ConnectionClosed as closed:
+            raise trio.BrokenResourceError from closed
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return data
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __anext__(self) -> bytes:
+        """Read what is here, or wait for it: one byte at least."""
+        part = await self._source.take(sys.maxsize)
+        if not part:
+            raise StopAsyncIteration
+        return part
+
+    @trio.lowlevel.enable_ki_protection
+    async def aclose(self) -> None:
+        """Be done with the message, as at the end of the block."""
+        self._source.leave()
+        await trio.lowlevel.checkpoint()
+
+
+MessageReader: TypeAlias = TextReader | BytesReader
+
+
+class Reading:
+    """The block in which a message is read."""
+
+    def __init__(self, link: Link, *, max_bytes: float, abandon: Abandon) -> None:
+        self._link = link
+        self._max_bytes = max_bytes
+        _check_abandon(abandon)
+        self._abandon: Abandon = abandon
+        self._source: _Source[str] | _Source[bytes] | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> MessageReader:
+        if self._source is not None:
+            raise RuntimeError("a message reader is used for one message only")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        link, closing = self._link, self._link.closing
+        try:
+            incoming = await link.inbox.open(self._max_bytes)
+        except InboxClosed:
+            raise closing.error() from closing.cause
+        if incoming.size_left < 0:
+            link.reader.refuse(_MESSAGE_TOO_BIG, "the message is larger than it may be")
+            link.inbox.leave()
+            raise closing.error() from closing.cause
+        if incoming.is_text:
+            text = self._source = _Source(
+                link, incoming, "".join, abandon=self._abandon
+            )
+            return TextReader(text)
+        data = self._source = _Source(link, incoming, b"".join, abandon=self._abandon)
+        return BytesReader(data)
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._source is not None
+        self._source.leave()
+
+
+def check_max_bytes(max_bytes: object) -> float:
+    """Return a limit in bytes; None is none.
+
+    Raises:
+        TypeError: If it is not an int.
+        ValueError: If it is less than 0.
+
+    """
+    if max_bytes is None:
+        return math.inf
+    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool):
+        raise TypeError(f"max_bytes must be an int or None, not {max_bytes!r}")
+    if max_bytes < 0:
+        raise ValueError(f"max_bytes must be 0 or more, not {max_bytes!r}")
+    return max_bytes
+
+
+def _check_abandon(abandon: object) -> None:
+    if abandon not in {"drain", "close"}:
+        raise ValueError(f"abandon must be 'drain' or 'close', not {abandon!r}")
+
+
+def _check_count(count: int, *, lowest: int = -1) -> int | None:
+    if count < lowest:
+        raise ValueError(f"a size must be {lowest} or more, not {count!r}")
+    return None if count == -1 else count

@@ -49,6 +49,7 @@ logger = logging.getLogger("trio-websocket")
 
 STREAM_END_TIMEOUT = 1.0  # seconds: a peer that is alive ends the stream at once
 
+_ORDERLY_CODES = (1000, 1001)  # normal closure, going away
 _ABNORMAL_CLOSURE = 1006
 
 
@@ -148,6 +149,11 @@ class Closing:
                 self._ended.set()
         return self._ended
 
+    @property
+    def is_orderly(self) -> bool:
+        """Whether the peer has closed as if all was said."""
+        return self.received is not None and self.received.code in _ORDERLY_CODES
+
     def error(self) -> ConnectionClosed:
         """Build the error for those who want something of a closed connection."""
         error = ConnectionClosed(self.reason)
@@ -181,6 +187,22 @@ class Closing:
         self._send(wire_code, wire_reason)
         self._inbox.close(discard=True)
         self._wake_waiters()
+
+    async def close_and_wait(self, code: int | None, reason: str | None) -> None:
+        """Close, and wait until the stream was dropped; see ``aclose``.
+
+        Cancellation:
+            The stream is dropped. Always a checkpoint.
+
+        """
+        if self.is_local:
+            await trio.lowlevel.checkpoint()
+            return
+        self.close(code, reason)
+        try:
+            await self.ended.wait()
+        finally:
+            self.drop()  # needed only if this was cancelled
 
     def receive(self, event: CloseReceived) -> None:
         """Take note of the peer's Close frame and answer it with the same."""

@@ -30,6 +30,7 @@ from .._protocol.opened import Opened
 from .._protocol.pings import check_payload
 from .._protocol.sliced_frame import SLICE_SIZE
 from .._protocol.state import ConnectionState
+from .byte_stream import ByteStream
 from .inbox import InboxClosed
 from .link import Farewell, Link
 from .message_reader import Abandon, MessageReader, Reading, check_max_bytes
@@ -39,12 +40,10 @@ from .sender import BytesLike, WholeMessage, check_message
 from .turns import LEAST_SENT_SIZE, find_turns
 
 _NORMAL_CLOSURE = 1000
-_GOING_AWAY = 1001
 _UNSUPPORTED_DATA = 1003
 _POLICY_VIOLATION = 1008
 _MESSAGES_PER_BATCH = 256
 _OPEN = ConnectionState.OPEN
-_ORDERLY_CODES = (_NORMAL_CLOSURE, _GOING_AWAY)
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -657,7 +656,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             await trio.lowlevel.cancel_shielded_checkpoint()
             if self._closing.is_ours:
                 raise trio.ClosedResourceError from closed
-            if self._is_closed_in_order():
+            if self._closing.is_orderly:
                 raise trio.EndOfChannel from closed
             raise trio.BrokenResourceError from closed
         await self._inbox.let_others_run()
@@ -697,9 +696,22 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         try:
             return await self.get_message()
         except ConnectionClosed:
-            if self._closing.is_local or self._is_closed_in_order():
+            if self._closing.is_local or self._closing.is_orderly:
                 raise StopAsyncIteration from None
             raise
+
+    def as_stream(self) -> ByteStream:
+        """Use the connection as a :class:`trio.abc.Stream` of bytes.
+
+        For what speaks another protocol through a WebSocket: TLS, a tunnel for TCP,
+        another WebSocket. The connection belongs to the stream from then on; pings go
+        on, and nothing else should take or send messages.
+
+        Bytes leave in binary messages of at most 128 KiB. A text message that comes
+        ends the connection with 1003. There is no ``send_eof``: a WebSocket closes in
+        both directions at once, so what was not received then is lost.
+        """
+        return ByteStream(self._link)
 
     # Pings.
 
@@ -794,14 +806,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             Always a checkpoint.
 
         """
-        if self._closing.is_local:
-            await trio.lowlevel.checkpoint()
-            return
-        self._closing.close(code, reason)
-        try:
-            await self._closing.ended.wait()
-        finally:
-            self._closing.drop()  # needed only if this was cancelled
+        await self._closing.close_and_wait(code, reason)
 
     @trio.lowlevel.enable_ki_protection
     async def abort(self) -> None:
@@ -874,10 +879,6 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         """End the connection over a message of the other kind."""
         self._link.reader.refuse(_UNSUPPORTED_DATA, problem)
         raise self._closing.error() from self._closing.cause
-
-    def _is_closed_in_order(self) -> bool:
-        received = self._closing.received
-        return received is not None and received.code in _ORDERLY_CODES
 
     @contextmanager
     def _ignore_messages(self, *, discard: bool) -> Generator[None]:

@@ -41,7 +41,7 @@ _POLICY_VIOLATION = 1008
 _MESSAGE_TOO_BIG = 1009
 
 
-class _Source(Generic[_Part]):
+class Source(Generic[_Part]):
     """The parts of one message that is being read."""
 
     def __init__(
@@ -163,7 +163,7 @@ class TextReader:
 
     kind: Literal["text"] = "text"
 
-    def __init__(self, source: _Source[str]) -> None:
+    def __init__(self, source: Source[str]) -> None:
         self._source = source
 
     @property
@@ -211,7 +211,7 @@ class BytesReader(trio.abc.ReceiveStream):
 
     kind: Literal["bytes"] = "bytes"
 
-    def __init__(self, source: _Source[bytes]) -> None:
+    def __init__(self, source: Source[bytes]) -> None:
         self._source = source
 
     @property
@@ -315,7 +315,7 @@ class Reading:
         self._max_bytes = max_bytes
         _check_abandon(abandon)
         self._abandon: Abandon = abandon
-        self._source: _Source[str] | _Source[bytes] | None = None
+        self._source: Source[str] | Source[bytes] | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> MessageReader:
@@ -332,11 +332,9 @@ class Reading:
             link.inbox.leave()
             raise closing.error() from closing.cause
         if incoming.is_text:
-            text = self._source = _Source(
-                link, incoming, "".join, abandon=self._abandon
-            )
+            text = self._source = Source(link, incoming, "".join, abandon=self._abandon)
             return TextReader(text)
-        data = self._source = _Source(link, incoming, b"".join, abandon=self._abandon)
+        data = self._source = Source(link, incoming, b"".join, abandon=self._abandon)
         return BytesReader(data)
 
     @trio.lowlevel.enable_ki_protection

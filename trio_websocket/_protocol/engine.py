@@ -69,6 +69,8 @@ from .events import (
     PongReceived,
     ViolationFound,
 )
+from .extension_intake import Intake
+from .extension_stack import BadExtended, ExtensionStack
 from .frame_header import (
     MAX_HEADER_SIZE,
     FrameHeader,
@@ -142,12 +144,14 @@ class Engine:
         "_frame",
         "_head",
         "_inflation",
+        "_intake",
         "_is_bad_gateway",
         "_is_begun",
         "_is_frame_reported",
         "_is_starved",
         "_lane",
         "_message_kind",
+        "_stack",
         "_start",
         "_unfed",
         "encode",
@@ -163,16 +167,22 @@ class Engine:
         is_client: bool,
         lane: Lane | None = None,
         codec: Codec | None = None,
+        stack: ExtensionStack | None = None,
     ) -> None:
         self.is_client: bool = is_client
         self.state: ConnectionState = ConnectionState.OPEN
         self.is_over: bool = False
         self._connection = connection
+        if stack is not None:
+            assert codec is None  # it is one of the stack
+            lane = None
         is_plain = lane is not None and codec is None
         self.encode: Encode | None = lane.encode if lane and is_plain else None
         self._lane = lane
         self._codec = codec
         self._inflation: Inflation | None = None  # of a message that has begun
+        self._stack = stack
+        self._intake = None if stack is None else Intake(stack, is_masked=not is_client)
         self._data: bytes | memoryview = b""
         self._start = 0
         self._is_starved = True  # nothing can be told before more is received
@@ -203,6 +213,8 @@ class Engine:
         Then later ones may refer to it.
         """
         codec = self._codec
+        if self._stack is not None:
+            return True  # what an extension keeps is not known
         if codec is None or codec.deflator is None:
             return False
         return codec.deflator.is_taken_over
@@ -214,6 +226,7 @@ class Engine:
             self.is_over = True
             self._collector = None
             self._inflation = None
+            self._intake = None
             self._data = b""
             self._start = 0
 
@@ -296,6 +309,8 @@ class Engine:
         is_amid = self._head or self._frame is not None or self._collector is not None
         inflation = self._inflation
         is_amid = is_amid or (inflation is not None and inflation.is_amid_frame)
+        intake = self._intake
+        is_amid = is_amid or (intake is not None and intake.is_amid_frame)
         if is_amid or self._start >= len(self._data):
             return False
         return self._data[self._start] & 0x0F == _CLOSE
@@ -331,6 +346,8 @@ class Engine:
                 result = self._begin_frame()
             elif self._inflation is not None and self._inflation.is_amid_frame:
                 result = self._inflate(self._inflation, max_size)
+            elif self._intake is not None and self._intake.is_amid_frame:
+                result = self._take_in(self._intake, max_size)
             else:
                 result = self._begin(room, max_size)
             if result is not None:
@@ -360,7 +377,13 @@ class Engine:
                 else:
                     self._data, self._start = b"", 0
                 return MessagesReceived(messages, end - start)
-        if self._codec is not None and self._is_compressed(first, data[start + 1]):
+        return self._begin_coded(first, data[start + 1])
+
+    def _begin_coded(self, first: int, second: int) -> Pause | None:
+        """Take a frame that the lane does not take: it may have to be decoded."""
+        if self._intake is not None and self._is_extended(self._intake, first, second):
+            return self._begin_extended(self._intake)
+        if self._codec is not None and self._is_compressed(first, second):
             return self._begin_compressed(self._codec)
         return self._begin_frame()
 
@@ -471,6 +494,45 @@ class Engine:
         fragment = inflation.tell(data)
         if fragment is not None:
             self._feed(fragment, payload_size=len(data))
+        return None
+
+    # What extensions of the program's decode, by way of plain fragments.
+
+    def _is_extended(self, intake: Intake, first: int, second: int) -> bool:
+        """Whether a frame that begins so is for extensions; as ``_is_compressed``."""
+        if (second >= _MASKED) == self.is_client:
+            return False
+        is_amid_message = self._message_kind is not None
+        return intake.takes(first, is_amid_message=is_amid_message)
+
+    def _begin_extended(self, intake: Intake) -> Pause | None:
+        """Take the header of a frame that extensions decode."""
+        start = self._start
+        frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
+        if frame is None:
+            return self._ask_for_data()
+        if frame.size != measure_shortest(frame) or frame.payload_length > _MAX_LENGTH:
+            return self._begin_frame()
+        self._start += frame.size
+        self._is_frame_reported = False
+        intake.begin_frame(frame)
+        return None
+
+    def _take_in(self, intake: Intake, max_size: int) -> Pause | None:
+        """Have a part of a frame decoded; None if that may have made events."""
+        chunk = self._take(min(intake.missing, len(self._data) - self._start))
+        if intake.is_waiting and not chunk:
+            return self._ask_for_data()
+        is_wanted = self.state is ConnectionState.OPEN
+        try:
+            fragment = intake.add(chunk, max_size, is_wanted=is_wanted)
+        except BadExtended as error:
+            self._report_violation(error.code, error.problem)
+            return None
+        if fragment is not None:
+            self._unfed = fragment.pending
+            self._feed(fragment.data, payload_size=fragment.size)
+            self._unfed = 0
         return None
 
     # Everything else, by way of wsproto.
@@ -617,9 +679,15 @@ class Engine:
         Raises:
             UnicodeEncodeError: If text has surrogates that UTF-8 cannot carry; nothing
                 has changed then.
+            TypeError: If an extension returns what it may not.
+            ValueError: If an extension changes what it may not.
 
         """
         assert self.state in MAY_SEND_MESSAGES
+        if self._stack is not None:
+            return self._send_extended(
+                message, masking_key, self._stack, compress=compress
+            )
         if self._codec is not None and compress:
             frame = self._send_compressed(message, masking_key, self._codec)
             if frame is not None:
@@ -653,6 +721,8 @@ class Engine:
 
         """
         assert self.state in MAY_SEND_MESSAGES
+        if self._stack is not None:
+            return b"", start  # each alone: what was encoded must not be lost
         is_plain = self._codec is None
         has_keys = masking_keys is not None or not self.is_client
         if self._lane is not None and has_keys and is_plain:
@@ -687,6 +757,24 @@ class Engine:
         if masking_key is None:
             return header + payload
         return header + mask_payload(payload, masking_key)
+
+    def _send_extended(
+        self,
+        message: str | bytes,
+        masking_key: bytes | None,
+        stack: ExtensionStack,
+        *,
+        compress: bool,
+    ) -> bytes:
+        """Build the frame that the extensions make of a message."""
+        assert masking_key is not None or not self.is_client
+        if isinstance(message, str):
+            opcode, data = Opcode.TEXT, message.encode()
+            data, rsv = stack.encode_message("text", data, compress=compress)
+        else:
+            opcode = Opcode.BINARY
+            data, rsv = stack.encode_message("bytes", message, compress=compress)
+        return stack.build_frame(opcode, data, masking_key, rsv=rsv)
 
     def _send_one(self, message: str | bytes, masking_key: bytes | None) -> bytes:
         """Build a frame without a lane."""

@@ -24,13 +24,19 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.typing import ExtensionMetadata
 
 import trio_websocket
+import trio_websocket.extensions
 import trio_websocket.frames
 import trio_websocket.testing
 from trio_websocket._client.connect import ConnectArgs
 from trio_websocket._server.serve import WrapArgs
 from trio_websocket._server.server import ServerArgs
 
-_PUBLIC_MODULES = (trio_websocket, trio_websocket.frames, trio_websocket.testing)
+_PUBLIC_MODULES = (
+    trio_websocket,
+    trio_websocket.extensions,
+    trio_websocket.frames,
+    trio_websocket.testing,
+)
 
 # What only the library constructs: its arguments are nobody's business.
 _NOT_CONSTRUCTED: tuple[object, ...] = (

@@ -115,7 +115,8 @@ def shorten_signature(
     if returns is not None and _CONTEXT.fullmatch(returns):
         returns = ""
     signature = _ALIAS.sub(r"\1", signature)
-    return _UNPACK.sub(_list_keywords, signature), returns or ""
+    returns = _ALIAS.sub(r"\1", returns or "")
+    return _UNPACK.sub(_list_keywords, signature), returns
 
 
 def keep_sentence(

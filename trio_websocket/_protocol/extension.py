@@ -66,7 +66,7 @@ class Extension(ABC):
 
         Raises:
             ValueError: If the answer will not do: the opening fails with
-                :exc:`InvalidHandshake`.
+                :exc:`~trio_websocket.InvalidHandshake`.
 
         """
         if accepted:
@@ -92,8 +92,9 @@ class MessageExtension(Extension):
 
         Returns:
             What to send instead; None sends the message as it is, with its reserved
-            bits clear. An exception leaves :meth:`WebSocketConnection.send_message`,
-            and nothing is sent.
+            bits clear. An exception leaves
+            :meth:`~trio_websocket.WebSocketConnection.send_message`, and nothing is
+            sent.
 
         """
 
@@ -127,8 +128,8 @@ class FrameExtension(Extension):
     def encode(self, frame: Frame) -> Frame:
         """Change a frame that is to be sent.
 
-        An exception leaves :meth:`WebSocketConnection.send_message`, and nothing of the
-        frame is sent.
+        An exception leaves :meth:`~trio_websocket.WebSocketConnection.send_message`,
+        and nothing of the frame is sent.
         """
 
     @abstractmethod

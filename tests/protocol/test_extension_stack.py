@@ -231,17 +231,16 @@ class Meddler(FrameExtension):
     decode = encode
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda frame: replace(frame, fin=not frame.fin),
-        lambda frame: replace(frame, opcode=BINARY),
-        lambda frame: replace(frame, rsv1=not frame.rsv1),
-        lambda frame: replace(frame, rsv3=True),
-        lambda frame: replace(frame, masking_key=KEY),
-    ],
-    ids=["fin", "opcode", "rsv1", "rsv3", "key"],
-)
+CHANGES: dict[str, Callable[[Frame], object]] = {
+    "fin": lambda frame: replace(frame, fin=not frame.fin),
+    "opcode": lambda frame: replace(frame, opcode=BINARY),
+    "rsv1": lambda frame: replace(frame, rsv1=not frame.rsv1),
+    "rsv3": lambda frame: replace(frame, rsv3=True),
+    "key": lambda frame: replace(frame, masking_key=KEY),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_an_extension_may_not_change_what_is_not_its_own(
     change: Callable[[Frame], object],
 ) -> None:

@@ -29,7 +29,6 @@ out: what was encoded has to leave, and what was received has to be decoded.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from typing import ClassVar
 
 from .deflate import NAME as DEFLATE, BadCompression, Codec
@@ -283,11 +282,9 @@ def _find_fault(
         raise TypeError(
             f"the extension {extension.name} must return a Frame, not {kind}"
         )
-    # All but the payload and the bits that are its own.
-    rest = replace(changed, payload=frame.payload)
+    before = (frame.opcode, frame.fin, frame.masking_key)
     other_bits = (_find_rsv(changed) ^ _find_rsv(frame)) & ~mask
-    rest = replace(rest, rsv1=frame.rsv1, rsv2=frame.rsv2, rsv3=frame.rsv3)
-    if rest == frame and not other_bits:
+    if (changed.opcode, changed.fin, changed.masking_key) == before and not other_bits:
         return None
     return (
         f"the extension {extension.name} changes more of a frame than its payload and"

@@ -522,6 +522,16 @@ def test_a_message_over_the_limit_cannot_be_passed_over(
         )
 
 
+def test_a_message_that_grows_over_the_limit_cannot_be_passed_over_either(
+    side: ConnectionType,
+) -> None:
+    for extension, payload in ((Repeat(), b"10"), (Double(), b"x" * 5)):
+        listener, peer = listen(side, Suffix(), extension, max_size=9)
+        with pytest.raises(MessageTooBig):
+            listener.feed(peer.frame(BINARY, payload, rsv=2 * (payload == b"10")))
+        assert find_violation(listener.feed(peer.frame(TEXT, b"a")))[0] == 1009
+
+
 def test_messages_that_need_no_decoding_may_follow_one_over_the_limit(
     side: ConnectionType,
 ) -> None:

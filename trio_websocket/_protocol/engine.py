@@ -31,6 +31,10 @@ arriving is left for it if it is small and binary, and otherwise collected besid
 wsproto, which stays at its boundary meanwhile. Bad UTF-8 is never judged by the lane:
 wsproto gets that frame and reports it.
 
+Frames that have to be decoded, because they are compressed or an extension has changed
+them, do not reach wsproto either. It is given plain ones with what comes out of them
+(see ``inflation`` and ``extension_intake``).
+
 Received bytes are never moved for the sake of the frames in them: ``_start`` walks
 through ``_data``, and what it has passed is let go before more comes. They may lie in a
 buffer that others want to use (``vacancy``), and are copied from there when that is so

@@ -325,6 +325,44 @@ async def test_every_entry_point_takes_extensions() -> None:
         nursery.cancel_scope.cancel()
 
 
+class Mistaken(Count):
+    """Has a mistake in it."""
+
+    name: ClassVar[str] = "x-mistaken"
+
+    def decode(self, kind: str, data: bytes, max_size: int) -> bytes:
+        raise KeyError(kind)
+
+
+async def test_a_mistake_in_an_extension_ends_its_connection_and_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def echo(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        async for message in connection:
+            await connection.send_message(message)
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(serve_websocket, extensions=[Mistaken])
+        server = await nursery.start(serve, echo, "127.0.0.1", 0, None)
+        url = f"ws://127.0.0.1:{server.port}/"
+        async with (
+            open_websocket_url(url) as plain,
+            open_websocket_url(url, extensions=[Mistaken]) as extended,
+        ):
+            await extended.send_message("x")
+            with pytest.raises(ConnectionClosed):
+                await extended.get_message()
+            await plain.send_message("x")
+            assert await plain.get_message() == "x"
+        nursery.cancel_scope.cancel()
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert errors
+    for record in errors:
+        assert record.exc_info is not None
+        assert isinstance(record.exc_info[1], KeyError)
+
+
 async def test_what_is_no_extension_is_refused_before_anything_is_sent() -> None:
     async with trio.open_nursery() as nursery:
         for makers, error in (([dict], TypeError), ([Count, Count], ValueError)):

@@ -28,6 +28,7 @@ import trio_websocket.extensions
 import trio_websocket.frames
 import trio_websocket.testing
 from trio_websocket._client.connect import ConnectArgs
+from trio_websocket._options import CommonArgs
 from trio_websocket._server.serve import WrapArgs
 from trio_websocket._server.server import ServerArgs
 
@@ -45,7 +46,9 @@ _NOT_CONSTRUCTED: tuple[object, ...] = (
 )
 
 # Keywords that a signature does not spell out.
-_MORE = {kind.__name__: kind for kind in (ConnectArgs, WrapArgs, ServerArgs)}
+_MORE = {
+    kind.__name__: kind for kind in (CommonArgs, ConnectArgs, WrapArgs, ServerArgs)
+}
 _UNPACK = re.compile(r"\*\*more: ~?(?:\w+\.)*Unpack\[~?(?:\w+\.)*(\w+)\]")
 
 # How Sphinx prints a type that autodoc_type_aliases is to keep, inside of another.

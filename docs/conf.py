@@ -44,7 +44,8 @@ if inventories:
 autoclass_content = "class"
 autodoc_member_order = "bysource"
 autodoc_type_aliases = {
-    name: name for name in ("Handler", "HeadersLike", "OnHandlerError")
+    name: name
+    for name in ("Handler", "HeadersLike", "Kind", "OnHandlerError", "Parameters")
 }
 autodoc_typehints_format = "short"
 autodoc_use_legacy_class_based = True  # sphinxcontrib_trio changes those classes

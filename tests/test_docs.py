@@ -18,6 +18,7 @@ import trio.testing
 from trio.testing import MockClock
 
 import trio_websocket
+import trio_websocket.extensions
 import trio_websocket.testing
 from trio_websocket import (
     WebSocketConnection,
@@ -50,6 +51,7 @@ def load(path: Path) -> ModuleType:
 both_ways = load(CODE / "both_ways.py")
 chat = load(CODE / "chat.py")
 diagram = load(DOCS / "_ext" / "diagram.py")
+extensions = load(CODE / "extensions.py")
 failures = load(CODE / "failures.py")
 reconnecting = load(CODE / "reconnecting.py")
 serving = load(CODE / "serving.py")
@@ -282,6 +284,46 @@ async def test_the_test_of_a_silent_network_passes(autojump_clock: MockClock) ->
     assert trio.current_time() == 5
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"), [(32, 4, [4, 4]), (2, 4, [2, 2]), (2, 0, [])]
+)
+async def test_both_ends_agree_on_the_size_of_a_digest(
+    ours: int, theirs: int, agreed: list[int]
+) -> None:
+    streams = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        send, receive = trio.open_memory_channel[WebSocketConnection](1)
+
+        async def accept() -> None:
+            makers = [lambda: extensions.Digest(theirs)] if theirs else []
+            request = await wrap_server_stream(nursery, streams[1], extensions=makers)
+            send.send_nowait(await request.accept())
+
+        nursery.start_soon(accept)
+        client = await wrap_client_stream(
+            nursery,
+            streams[0],
+            "localhost",
+            "/",
+            extensions=[lambda: extensions.Digest(ours)],
+        )
+        server = await receive.receive()
+        digests = [*client.extensions, *server.extensions]
+        assert [getattr(digest, "size", None) for digest in digests] == agreed
+        await client.send_message("hello")
+        assert await server.get_message() == "hello"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("size", [None, "0", "33", "x", "9"])
+def test_a_size_that_will_not_do_is_refused(size: str | None) -> None:
+    digest = extensions.Digest(8)
+    with pytest.raises(ValueError, match=r"size|literal|more"):
+        digest.confirm({"size": size})
+    with pytest.raises(ValueError, match=r"the digest is wrong"):
+        digest.decode("text", b"x" * 9, 99)
+
+
 # The pages.
 
 
@@ -291,7 +333,9 @@ def test_every_file_of_code_is_shown() -> None:
         assert f"code/{path.name}" in shown
 
 
-@pytest.mark.parametrize("module", [trio_websocket, trio_websocket.testing])
+@pytest.mark.parametrize(
+    "module", [trio_websocket, trio_websocket.extensions, trio_websocket.testing]
+)
 def test_every_public_name_is_in_the_reference(module: ModuleType) -> None:
     reference = "".join(
         path.read_text("utf-8") for path in (DOCS / "reference").glob("*.rst")

@@ -23,6 +23,12 @@ OWN_NURSERY = EXAMPLES / "own_nursery.py"
 OUTPUTS = {
     EXAMPLES / "tls_echo.py": ["received: a secret"],
     EXAMPLES / "custom_stream.py": ["server: /shout", "client: HELLO OVER THERE"],
+    EXAMPLES / "custom_extension.py": [
+        "agreed on: ['x-checksum']",
+        "received: hello",
+        "agreed on: []",
+        "received: hello",
+    ],
     EXAMPLES / "reject_with_body.py": [
         "accepted: welcome",
         "rejected: 404, there is only /lobby",

@@ -9,6 +9,7 @@ import types
 import pytest
 
 import trio_websocket
+import trio_websocket.extensions
 import trio_websocket.frames
 import trio_websocket.testing
 
@@ -43,11 +44,13 @@ NAMES = {
     "wrap_server_stream",
 }
 CONSTANTS = {"lane"}
+NAMES_FOR_EXTENSIONS = {"Extension", "FrameExtension", "MessageExtension"}
 NAMES_FOR_FRAMES = {"Frame", "FrameParser", "FrameStream", "Opcode"}
 NAMES_FOR_TESTS = {"FaultyStream", "RawFrame", "RawPeer", "open_connection_pair"}
 
 EVERYTHING = [
     *((trio_websocket, name) for name in sorted(NAMES)),
+    *((trio_websocket.extensions, name) for name in sorted(NAMES_FOR_EXTENSIONS)),
     *((trio_websocket.frames, name) for name in sorted(NAMES_FOR_FRAMES)),
     *((trio_websocket.testing, name) for name in sorted(NAMES_FOR_TESTS)),
 ]
@@ -68,6 +71,7 @@ def list_names(module: types.ModuleType) -> set[str]:
     ("module", "names"),
     [
         (trio_websocket, NAMES | CONSTANTS),
+        (trio_websocket.extensions, NAMES_FOR_EXTENSIONS),
         (trio_websocket.frames, NAMES_FOR_FRAMES),
         (trio_websocket.testing, NAMES_FOR_TESTS),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError, replace
 from typing import cast
 
@@ -61,6 +62,29 @@ def test_compression_of_another_name_is_a_value_error(value: str) -> None:
         ValueError, match=f"^compression must be \"deflate\", not '{value}'$"
     ):
         find_deflate(value)
+
+
+@pytest.mark.parametrize("value", [(), [], [dict], (dict, lambda: None)])
+def test_extensions_are_a_sequence_of_what_makes_them(
+    value: Sequence[Callable[[], object]],
+) -> None:
+    assert ConnectionOptions(extensions=value).extensions is value
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "extensions must be a sequence of classes or functions, not None"),
+        ("x", "extensions must be a sequence of classes or functions, not 'x'"),
+        (dict, "extensions must be a sequence of classes or functions, not <class"),
+        (["x"], "each of the extensions must be a class or a function, not 'x'"),
+    ],
+)
+def test_extensions_of_another_type_are_a_type_error(
+    value: Sequence[Callable[[], object]], sentence: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^{sentence}"):
+        ConnectionOptions(extensions=value)
 
 
 def test_options_cannot_be_changed() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict, cast
 
 CONN_TIMEOUT = 60  # seconds; a handshake over a bad mobile network takes ten
 MESSAGE_QUEUE_SIZE = 1  # messages; more only hides that the program is too slow
@@ -65,12 +65,15 @@ Compression: TypeAlias = Literal["deflate"] | PerMessageDeflate | None
 
 Dumps: TypeAlias = Callable[[object], str | bytes]
 Loads: TypeAlias = Callable[[str], object]
+# What makes an Extension, a class that is in a layer above.
+ExtensionMaker: TypeAlias = Callable[[], object]
 
 
 class CommonArgs(TypedDict, total=False):
     """What every entry point takes beside the parameters that it writes out."""
 
     compression: Compression
+    extensions: Sequence[ExtensionMaker]
     json_dumps: Dumps
     json_loads: Loads
 
@@ -98,6 +101,8 @@ class ConnectionOptions:
             dropped, whatever the peer does. `math.inf` means for ever.
         compression: How messages are compressed if the peer agrees; ``"deflate"`` means
             the defaults of `PerMessageDeflate`, None not at all.
+        extensions: What makes the extensions of a connection: classes, or functions
+            without arguments. Each is called once for each connection.
         json_dumps: What makes JSON of a value.
         json_loads: What reads JSON.
 
@@ -113,6 +118,7 @@ class ConnectionOptions:
     connect_timeout: float = CONN_TIMEOUT
     disconnect_timeout: float = CONN_TIMEOUT
     compression: Compression = None
+    extensions: Sequence[ExtensionMaker] = ()
     json_dumps: Dumps = json.dumps
     json_loads: Loads = json.loads
 
@@ -123,6 +129,7 @@ class ConnectionOptions:
         check_timeout("connect_timeout", self.connect_timeout)
         check_timeout("disconnect_timeout", self.disconnect_timeout)
         find_deflate(self.compression)
+        _check_makers("extensions", self.extensions)
         _check_function("json_dumps", self.json_dumps)
         _check_function("json_loads", self.json_loads)
 
@@ -170,6 +177,16 @@ def find_deflate(compression: object) -> PerMessageDeflate | None:
     if compression != "deflate":
         raise ValueError(f'compression must be "deflate", not {compression!r}')
     return PerMessageDeflate()
+
+
+def _check_makers(name: str, value: object) -> None:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        kinds = "a sequence of classes or functions"
+        raise TypeError(f"{name} must be {kinds}, not {value!r}")
+    for maker in cast("Sequence[object]", value):
+        if not callable(maker):
+            kind = "a class or a function"
+            raise TypeError(f"each of the {name} must be {kind}, not {maker!r}")
 
 
 def _check_number(name: str, value: object, lowest: int, highest: int | None) -> None:

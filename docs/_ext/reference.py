@@ -24,13 +24,20 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.typing import ExtensionMetadata
 
 import trio_websocket
+import trio_websocket.extensions
 import trio_websocket.frames
 import trio_websocket.testing
 from trio_websocket._client.connect import ConnectArgs
+from trio_websocket._options import CommonArgs
 from trio_websocket._server.serve import WrapArgs
 from trio_websocket._server.server import ServerArgs
 
-_PUBLIC_MODULES = (trio_websocket, trio_websocket.frames, trio_websocket.testing)
+_PUBLIC_MODULES = (
+    trio_websocket,
+    trio_websocket.extensions,
+    trio_websocket.frames,
+    trio_websocket.testing,
+)
 
 # What only the library constructs: its arguments are nobody's business.
 _NOT_CONSTRUCTED: tuple[object, ...] = (
@@ -39,7 +46,9 @@ _NOT_CONSTRUCTED: tuple[object, ...] = (
 )
 
 # Keywords that a signature does not spell out.
-_MORE = {kind.__name__: kind for kind in (ConnectArgs, WrapArgs, ServerArgs)}
+_MORE = {
+    kind.__name__: kind for kind in (CommonArgs, ConnectArgs, WrapArgs, ServerArgs)
+}
 _UNPACK = re.compile(r"\*\*more: ~?(?:\w+\.)*Unpack\[~?(?:\w+\.)*(\w+)\]")
 
 # How Sphinx prints a type that autodoc_type_aliases is to keep, inside of another.
@@ -109,7 +118,8 @@ def shorten_signature(
     if returns is not None and _CONTEXT.fullmatch(returns):
         returns = ""
     signature = _ALIAS.sub(r"\1", signature)
-    return _UNPACK.sub(_list_keywords, signature), returns or ""
+    returns = _ALIAS.sub(r"\1", returns or "")
+    return _UNPACK.sub(_list_keywords, signature), returns
 
 
 def keep_sentence(

@@ -12,7 +12,9 @@ from trio_websocket._protocol.extension_header import (
     BadExtensions,
     ExtensionUse,
     build_extensions,
+    build_use,
     parse_extensions,
+    read_parameters,
 )
 
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~09azAZ"
@@ -147,3 +149,45 @@ def test_any_text_is_read_or_told_apart(text: str) -> None:
     except BadExtensions:
         return
     assert parse_extensions([build_extensions(uses)]) == uses
+
+
+@pytest.mark.parametrize(
+    ("parameters", "written"),
+    [
+        ({}, "x"),
+        ({"a": True, "b": False, "c": None}, "x; a"),
+        ({"a": 0, "b": 15, "c": "y-z"}, "x; a=0; b=15; c=y-z"),
+    ],
+)
+def test_parameters_are_written_by_their_type(
+    parameters: dict[str, str | int | bool | None], written: str
+) -> None:
+    """W-41."""
+    assert str(build_use("x", parameters)) == written
+
+
+@pytest.mark.parametrize(
+    ("parameters", "shown"),
+    [
+        ({"a b": True}, "a b"),
+        ({"": 1}, "=1"),
+        ({"a": ""}, "a="),
+        ({"a": "b,c"}, "a=b,c"),
+        ({"a": "\u20ac"}, "a=\u20ac"),
+    ],
+)
+def test_a_parameter_that_is_no_token_cannot_be_written(
+    parameters: dict[str, str | int | bool | None], shown: str
+) -> None:
+    with pytest.raises(ValueError, match="cannot have the parameter") as caught:
+        build_use("x", parameters)
+    assert str(caught.value) == f"the extension x cannot have the parameter {shown!r}"
+
+
+def test_parameters_are_read_as_a_mapping_unless_one_is_repeated() -> None:
+    [use] = parse_extensions([b'x; a; b="1"; c=2'])
+    assert read_parameters(use) == {"a": None, "b": "1", "c": "2"}
+    [use] = parse_extensions([b"x; a; a=1"])
+    with pytest.raises(BadExtensions) as caught:
+        read_parameters(use)
+    assert str(caught.value) == "the extensions have a parameter twice in 'x; a; a=1'"

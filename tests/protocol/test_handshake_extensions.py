@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping, Sequence
 
 import pytest
 from wsproto.utilities import generate_accept_token
@@ -14,9 +15,12 @@ from trio_websocket._protocol.client_handshake import ClientHandshake
 from trio_websocket._protocol.deflate import DeflateAgreement
 from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.events import MessagesReceived, Pause, Piece
+from trio_websocket._protocol.extension import Extension, Parameters
 from trio_websocket._protocol.opened import Opened
 from trio_websocket._protocol.server_handshake import ServerHandshake
 from trio_websocket._protocol.upgrade_request import UpgradeRequest
+
+from .sample_extensions import OtherSuffix, Suffix, Tuned
 
 WIDE = PerMessageDeflate(client_max_window_bits=15, server_max_window_bits=15)
 KEY = b"\x9a\x00\xff\x42"
@@ -26,9 +30,15 @@ TAIL = b"\x00\x00\xff\xff"
 # The client.
 
 
-def start(deflate: PerMessageDeflate | None = WIDE) -> ClientHandshake:
+def start(
+    deflate: PerMessageDeflate | None = WIDE, extensions: Sequence[Extension] = ()
+) -> ClientHandshake:
     return ClientHandshake(
-        host="example.com", resource="/", headers=[(b"X-Last", b"1")], deflate=deflate
+        host="example.com",
+        resource="/",
+        headers=[(b"X-Last", b"1")],
+        deflate=deflate,
+        extensions=extensions,
     )
 
 
@@ -153,6 +163,54 @@ def test_an_extension_that_nobody_offered_fails_the_handshake() -> None:
         answer(start(None), b"permessage-deflate")
 
 
+def test_a_client_offers_extensions_of_the_program_in_front_of_compression() -> None:
+    request = start(WIDE, [Suffix(), Tuned()]).request()
+    assert (
+        b"\r\nSec-WebSocket-Extensions: x-suffix, x-tuned; level=5; strict, x-tuned,"
+        b" permessage-deflate; client_max_window_bits\r\nX-Last: 1\r\n"
+    ) in request
+    request = start(None, [Suffix()]).request()
+    assert b"\r\nSec-WebSocket-Extensions: x-suffix\r\n" in request
+
+
+def test_a_client_uses_the_extensions_that_the_server_accepts() -> None:
+    tuned = Tuned()
+    extensions = [Suffix(), tuned, OtherSuffix()]
+    frame = b"\x81\x03xab"
+    values = [b"x-suffix", b'x-tuned; level="3", x-other-suffix']
+    opened = answer(start(None, extensions), *values, rest=frame)
+    assert opened.extensions == tuple(extensions)
+    assert tuned.agreed == 3
+    assert read(opened.engine) == "x"
+    assert answer(start(None, extensions)).extensions == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (b"x-else", "the server chose the extension x-else, which was not offered"),
+        (
+            b"permessage-deflate",
+            "the server chose the extension permessage-deflate, which was not offered",
+        ),
+        (
+            b"x-suffix; a; a",
+            "the extensions have a parameter twice in 'x-suffix; a; a'",
+        ),
+        (
+            b"x-suffix; a=b",
+            "the server chose the extension x-suffix; a=b: it has no parameter a",
+        ),
+    ],
+)
+def test_an_answer_about_extensions_that_will_not_do_fails_the_handshake(
+    value: bytes, problem: str
+) -> None:
+    with pytest.raises(InvalidHandshake) as caught:
+        answer(start(None, [Suffix()]), value)
+    assert caught.value.problem == problem
+
+
 def test_what_else_is_wrong_with_an_answer_is_still_found() -> None:
     use = b"HTTP/1.1 101 X\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"
     for rest, problem in (
@@ -188,10 +246,17 @@ def request(*extensions: bytes, odd: bytes = b"") -> ServerHandshake:
 
 
 def accept(
-    handshake: ServerHandshake, deflate: PerMessageDeflate | None = WIDE
+    handshake: ServerHandshake,
+    deflate: PerMessageDeflate | None = WIDE,
+    extensions: Sequence[Extension] = (),
 ) -> tuple[list[bytes], Opened]:
     """Accept a request: the extensions in the answer, and what is open."""
-    head = handshake.accept(subprotocol=None, headers=[(b"X", b"1")], deflate=deflate)
+    head = handshake.accept(
+        subprotocol=None,
+        headers=[(b"X", b"1")],
+        deflate=deflate,
+        extensions=extensions,
+    )
     assert head.endswith(b"\r\nX: 1\r\n\r\n")
     assert handshake.opened is not None
     return re.findall(rb"Sec-WebSocket-Extensions: (.*)\r\n", head), handshake.opened
@@ -258,3 +323,36 @@ def test_a_server_that_wants_no_compression_declines_it() -> None:
     extensions, opened = accept(request(b"permessage-deflate"), None)
     assert extensions == []
     assert opened.compression is None
+
+
+@ODD
+def test_a_server_uses_the_extensions_that_it_accepts(odd: bytes) -> None:
+    handshake = request(
+        b'x-else; a="b", x-other-suffix, permessage-deflate',
+        b'x-tuned; level="7", x-suffix; a, x-suffix',
+        odd=odd,
+    )
+    handshake.receive_data(b"\x81\x83" + bytes(4) + b"xab")
+    suffix, other, tuned = Suffix(), OtherSuffix(), Tuned()
+    values, opened = accept(handshake, None, [suffix, other, tuned])
+    assert values == [b"x-other-suffix, x-tuned; level=5, x-suffix"]
+    assert opened.extensions == (other, tuned, suffix)
+    assert opened.engine.send_message("x") == b"\x81\x03xba"
+    with_deflate = request(b"x-suffix, permessage-deflate", odd=odd)
+    values, opened = accept(with_deflate, WIDE, [suffix])
+    assert values == [b"x-suffix, permessage-deflate"]
+    assert opened.compression is not None
+
+
+class Broken(Suffix):
+    """Accepts with what cannot be written."""
+
+    def accept(self, offered: Mapping[str, str | None]) -> Parameters | None:
+        return {"a": "b c", **offered}
+
+
+def test_a_mistake_of_an_extension_leaves_the_request_unanswered() -> None:
+    handshake = request(b"x-suffix")
+    with pytest.raises(ValueError, match="cannot have the parameter 'a=b c'"):
+        accept(handshake, None, [Broken()])
+    assert accept(handshake, None, [Suffix()])[0] == [b"x-suffix"]

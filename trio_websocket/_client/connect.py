@@ -98,6 +98,8 @@ async def open_websocket(
         disconnect_timeout: Seconds for the whole closing.
         more: ``compression``: ``"deflate"`` or a :class:`PerMessageDeflate` to offer
             that messages are compressed; None, the default, offers nothing.
+            ``extensions``: classes, or functions without arguments, that make the
+            extensions to offer, the best first; see :mod:`trio_websocket.extensions`.
             ``json_dumps`` and ``json_loads``: functions for
             :meth:`~WebSocketConnection.send_json` and
             :meth:`~WebSocketConnection.get_json` instead of those of :mod:`json`.
@@ -178,7 +180,8 @@ def open_websocket_url(
         connect_timeout: Seconds for the whole opening.
         disconnect_timeout: Seconds for the whole closing.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``compression``, ``json_dumps`` and ``json_loads``, as there.
+        more: ``compression``, ``extensions``, ``json_dumps`` and ``json_loads``, as
+            there.
 
     Returns:
         An async context manager; nothing is dialled before it is entered.
@@ -238,7 +241,7 @@ async def connect_websocket(
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
         more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``json_dumps`` and ``json_loads``.
+            ``extensions``, ``json_dumps`` and ``json_loads``.
 
     Raises:
         HandshakeError: As in :func:`open_websocket`, here at the ``await``. There is no
@@ -293,7 +296,7 @@ async def connect_websocket_url(
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
         more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``json_dumps`` and ``json_loads``.
+            ``extensions``, ``json_dumps`` and ``json_loads``.
 
     Raises:
         InvalidURL: If it is not the URL of a WebSocket. Also a ``ValueError``.
@@ -348,7 +351,7 @@ async def wrap_client_stream(
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
         more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``json_dumps`` and ``json_loads``.
+            ``extensions``, ``json_dumps`` and ``json_loads``.
 
     Raises:
         HandshakeError: As in :func:`connect_websocket`.

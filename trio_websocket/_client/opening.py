@@ -22,6 +22,7 @@ import trio
 from .._errors import ConnectionFailed, ConnectionTimeout, InvalidURL
 from .._options import RECEIVE_BYTES, ConnectionOptions, find_deflate
 from .._protocol.client_handshake import ClientHandshake
+from .._protocol.extension import make_extensions
 from .._protocol.headers import HeadersLike, build_headers
 from .._protocol.opened import Opened
 from .._protocol.url import build_host, encode_host, encode_resource
@@ -108,6 +109,7 @@ def prepare(
         subprotocols=subprotocols,
         headers=build_headers(extra_headers),
         deflate=find_deflate(options.compression),
+        extensions=make_extensions(options.extensions),
     )
 
 

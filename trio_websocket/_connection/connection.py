@@ -26,6 +26,7 @@ from .._endpoint import Endpoint, Ends
 from .._errors import ConnectionClosed
 from .._options import ConnectionOptions
 from .._protocol.deflate import DeflateAgreement
+from .._protocol.extension import Extension
 from .._protocol.opened import Opened
 from .._protocol.pings import check_payload
 from .._protocol.sliced_frame import SLICE_SIZE
@@ -77,6 +78,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         "_compression",
         "_ends",
         "_engine",
+        "_extensions",
         "_handshake_headers",
         "_inbox",
         "_link",
@@ -106,6 +108,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         self._options = options
         self._subprotocol = opened.subprotocol
         self._compression = opened.compression
+        self._extensions = opened.extensions
         self._handshake_headers = opened.headers
         self._ends = ends
         self._turns = find_turns()
@@ -156,6 +159,15 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
     def compression(self) -> DeflateAgreement | None:
         """What both ends agreed on about compression, or None (RFC 7692)."""
         return self._compression
+
+    @property
+    def extensions(self) -> tuple[Extension, ...]:
+        """The extensions that both ends agreed on, in the order of the server's answer.
+
+        They are the instances of this connection (RFC 6455 section 9). Compression is
+        not one of them; see :attr:`compression`.
+        """
+        return self._extensions
 
     @property
     def handshake_headers(self) -> tuple[tuple[bytes, bytes], ...]:

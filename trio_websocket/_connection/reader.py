@@ -355,7 +355,7 @@ class Reader:
                     return pause
             room = asked or inbox.room or (BATCH_SIZE * self._is_finishing)
             max_size = self._max_plain_size
-            if inbox.is_streaming and inbox.wants_parts:
+            if inbox.is_streaming and inbox.wants_parts and engine.tells_parts:
                 max_size = 0
             event = engine.next_event(room=room, max_size=max_size)
             if isinstance(event, MessagesReceived):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
@@ -13,18 +13,12 @@ from wsproto.utilities import RemoteProtocolError
 from .._errors import ConnectionRejected, InvalidHandshake
 from .._options import PerMessageDeflate
 from .chosen_lane import LANE
-from .deflate import (
-    NAME as DEFLATE,
-    BadAgreement,
-    DeflateAgreement,
-    build_codec,
-    build_offers,
-    judge_answer,
-)
 from .engine import Engine
+from .extension import Extension
 from .extension_header import BadExtensions, build_extensions, parse_extensions
 from .headers import Headers, find_values
 from .http_head import TCHARS, BadHead, HeadBuffer, HeadSyntax, check_bodiless, is_host
+from .negotiation import Accepted, Negotiation
 from .opened import Opened
 from .switch_answer import explain_switch, prepare_switch, split_extensions
 
@@ -76,6 +70,7 @@ class ClientHandshake:
         subprotocols: Iterable[str] | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
         deflate: PerMessageDeflate | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         """Check and build the request.
 
@@ -86,10 +81,12 @@ class ClientHandshake:
             headers: More headers, as `build_headers` makes them. A Host among them
                 stands in for ours, in our place.
             deflate: The compression to offer.
+            extensions: What to offer in front of it, made for this connection.
 
         Raises:
             TypeError: If the subprotocols are not an iterable of str, or are one str.
-            ValueError: If a value cannot be sent, or a subprotocol is there twice.
+            ValueError: If a value cannot be sent, or a subprotocol or the name of an
+                extension is there twice.
 
         """
         self._subprotocols = _check_subprotocols(subprotocols)
@@ -97,9 +94,11 @@ class ClientHandshake:
         check_bodiless(others)
         if not _TARGET.fullmatch(resource):
             raise ValueError(f"{resource!r} is not a request target")
-        self._deflate = deflate
-        if deflate is not None:
-            others.insert(0, (_EXTENSIONS, build_extensions(build_offers(deflate))))
+        self._negotiation = Negotiation(extensions, deflate)
+        offers = self._negotiation.offer()
+        self._has_offers = bool(offers)
+        if offers:
+            others.insert(0, (_EXTENSIONS, build_extensions(offers)))
         self._wsproto = H11Handshake(ConnectionType.CLIENT)
         request = self._wsproto.send(
             Request(
@@ -205,7 +204,7 @@ class ClientHandshake:
 
     def _open(self, head: bytes) -> Opened:
         values: list[bytes] = []
-        if self._deflate is not None:
+        if self._has_offers:
             head, values = split_extensions(head)
         prepared = prepare_switch(head)
         if prepared is None:
@@ -217,15 +216,25 @@ class ClientHandshake:
             raise InvalidHandshake(problem) from None
         (accepted,) = self._wsproto.events()
         assert isinstance(accepted, AcceptConnection)
-        agreement = codec = None
-        if self._deflate is not None:
-            agreement = _find_agreement(self._deflate, values)
-            if agreement is not None:
-                codec = build_codec(self._deflate, agreement, is_client=True)
-        engine = Engine(is_client=True, lane=LANE, codec=codec)
+        agreed = self._agree(values)
+        codec, stack = agreed.build(is_client=True)
+        engine = Engine(is_client=True, lane=LANE, codec=codec, stack=stack)
         engine.receive_data(self._heads.take_rest())
-        headers = tuple(accepted.extra_headers)
-        return Opened(engine, headers, accepted.subprotocol, agreement)
+        return Opened(
+            engine,
+            tuple(accepted.extra_headers),
+            accepted.subprotocol,
+            agreed.compression,
+            agreed.extensions,
+        )
+
+    def _agree(self, values: list[bytes]) -> Accepted:
+        """Judge the extensions that the server has accepted (RFC 6455 section 9.1)."""
+        try:
+            uses = parse_extensions(values)
+        except BadExtensions as error:
+            raise InvalidHandshake(str(error)) from None
+        return self._negotiation.judge(uses)
 
     def _start_rejection(self, head: bytes) -> None:
         try:
@@ -257,28 +266,6 @@ class ClientHandshake:
                 case _:
                     raise AssertionError(event)
         self._is_body_over |= len(self._body) >= _MAX_BODY_SIZE
-
-
-def _find_agreement(
-    deflate: PerMessageDeflate, values: list[bytes]
-) -> DeflateAgreement | None:
-    """Judge the extensions that the server has accepted (RFC 6455 section 9.1)."""
-    try:
-        uses = parse_extensions(values)
-        for use in uses:
-            if use.name != DEFLATE:
-                name = use.name[:100]  # the sentence ends up in logs
-                problem = (
-                    f"the server chose the extension {name}, which was not offered"
-                )
-                raise InvalidHandshake(problem)
-        if len(uses) > 1:
-            raise InvalidHandshake("the server chose an extension twice")
-        return judge_answer(deflate, uses[0]) if uses else None
-    except BadExtensions as error:
-        raise InvalidHandshake(str(error)) from None
-    except BadAgreement as error:
-        raise InvalidHandshake(error.problem) from None
 
 
 def _check_subprotocols(subprotocols: Iterable[object] | None) -> list[str]:

@@ -33,6 +33,10 @@ piece, and fragments, are told in parts, also beside wsproto (``FragmentedMessag
 What is wrong, bad UTF-8 above all, is never judged there: wsproto gets it and reports
 it.
 
+Frames that have to be decoded, because they are compressed or an extension has changed
+them, do not reach wsproto either. It is given plain ones with what comes out of them
+(see ``inflation`` and ``extension_intake``).
+
 Received bytes are never moved for the sake of the frames in them: ``_start`` walks
 through ``_data``, and what it has passed is let go before more comes. They may lie in a
 buffer that others want to use (``vacancy``), and are copied from there when that is so
@@ -71,6 +75,9 @@ from .events import (
     PongReceived,
     ViolationFound,
 )
+from .extended_message import ExtendedMessage
+from .extension_intake import Intake
+from .extension_stack import BadExtended, ExtensionStack
 from .fragmented_message import FragmentedMessage
 from .frame_header import (
     MAX_HEADER_SIZE,
@@ -149,12 +156,14 @@ class Engine:
         "_frame",
         "_head",
         "_inflation",
+        "_intake",
         "_is_bad_gateway",
         "_is_begun",
         "_is_frame_reported",
         "_is_starved",
         "_lane",
         "_message_kind",
+        "_stack",
         "_start",
         "_unfed",
         "encode",
@@ -170,16 +179,22 @@ class Engine:
         is_client: bool,
         lane: Lane | None = None,
         codec: Codec | None = None,
+        stack: ExtensionStack | None = None,
     ) -> None:
         self.is_client: bool = is_client
         self.state: ConnectionState = ConnectionState.OPEN
         self.is_over: bool = False
         self._connection = connection
+        if stack is not None:
+            assert codec is None  # it is one of the stack
+            lane = None
         is_plain = lane is not None and codec is None
         self.encode: Encode | None = lane.encode if lane and is_plain else None
         self._lane = lane
         self._codec = codec
         self._inflation: Inflation | None = None  # of a message that has begun
+        self._stack = stack
+        self._intake = None if stack is None else Intake(stack, is_masked=not is_client)
         self._data: bytes | memoryview = b""
         self._start = 0
         self._is_starved = True  # nothing can be told before more is received
@@ -211,6 +226,8 @@ class Engine:
         Then later ones may refer to it.
         """
         codec = self._codec
+        if self._stack is not None:
+            return True  # what an extension keeps is not known
         if codec is None or codec.deflator is None:
             return False
         return codec.deflator.is_taken_over
@@ -223,6 +240,7 @@ class Engine:
             self._collector = None
             self._fragments = None
             self._inflation = None
+            self._intake = None
             self._data = b""
             self._start = 0
 
@@ -303,11 +321,15 @@ class Engine:
     def is_before_close(self) -> bool:
         """Whether the next frame is a Close, as far as can be seen."""
         is_amid = self._head or self._frame is not None or self._collector is not None
-        message = self._fragments or self._inflation
-        is_amid = is_amid or (message is not None and message.is_amid_frame)
-        if is_amid or self._start >= len(self._data):
+        if is_amid or self._is_amid_part or self._start >= len(self._data):
             return False
         return self._data[self._start] & 0x0F == _CLOSE
+
+    @property
+    def _is_amid_part(self) -> bool:
+        """Whether something of a frame that wsproto does not get is to be told."""
+        message = self._fragments or self._inflation or self._intake
+        return message is not None and message.is_amid_frame
 
     def receive_eof(self) -> None:
         """Take note that the stream has ended, by whichever end."""
@@ -339,10 +361,8 @@ class Engine:
                 result = self._feed_frame(self._frame, 0)
             elif self._head:
                 result = self._begin_frame()
-            elif self._fragments is not None and self._fragments.is_amid_frame:
-                result = self._tell(self._fragments)
-            elif self._inflation is not None and self._inflation.is_amid_frame:
-                result = self._inflate(self._inflation, max_size)
+            elif self._is_amid_part:
+                result = self._go_on(max_size)
             else:
                 result = self._begin(room, max_size)
             if result is not None:
@@ -375,8 +395,19 @@ class Engine:
             return self._begin_part(first, data[start + 1])
         return self._begin_frame()
 
+    def _go_on(self, max_size: int) -> Event | Pause | None:
+        """Tell what is here of such a frame; None if that may have made events."""
+        if self._fragments is not None:
+            return self._tell(self._fragments)
+        if self._inflation is not None:
+            return self._inflate(self._inflation, max_size)
+        assert self._intake is not None
+        return self._take_in(self._intake, max_size)
+
     def _begin_part(self, first: int, second: int) -> Pause | None:
         """Take the beginning of a data frame that is not a plain message."""
+        if self._intake is not None and self._is_extended(self._intake, first, second):
+            return self._begin_extended(self._intake)
         if self._codec is not None and self._is_compressed(first, second):
             return self._begin_compressed(self._codec)
         is_masked = second >= _MASKED
@@ -575,6 +606,45 @@ class Engine:
             self._feed(fragment, payload_size=len(data))
         return None
 
+    # What extensions of the program's decode, by way of plain fragments.
+
+    def _is_extended(self, intake: Intake, first: int, second: int) -> bool:
+        """Whether a frame that begins so is for extensions; as ``_is_compressed``."""
+        if (second >= _MASKED) == self.is_client:
+            return False
+        is_amid_message = self._message_kind is not None
+        return intake.takes(first, is_amid_message=is_amid_message)
+
+    def _begin_extended(self, intake: Intake) -> Pause | None:
+        """Take the header of a frame that extensions decode."""
+        start = self._start
+        frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
+        if frame is None:
+            return self._ask_for_data()
+        if frame.size != measure_shortest(frame) or frame.payload_length > MAX_PAYLOAD:
+            return self._begin_frame()
+        self._start += frame.size
+        self._is_frame_reported = False
+        intake.begin_frame(frame)
+        return None
+
+    def _take_in(self, intake: Intake, max_size: int) -> Pause | None:
+        """Have a part of a frame decoded; None if that may have made events."""
+        chunk = self._take(min(intake.missing, len(self._data) - self._start))
+        if intake.is_waiting and not chunk:
+            return self._ask_for_data()
+        is_wanted = self.state is ConnectionState.OPEN
+        try:
+            fragment = intake.add(chunk, max_size, is_wanted=is_wanted)
+        except BadExtended as error:
+            self._report_violation(error.code, error.problem)
+            return None
+        if fragment is not None:
+            self._unfed = fragment.pending
+            self._feed(fragment.data, payload_size=fragment.size)
+            self._unfed = 0
+        return None
+
     # Everything else, by way of wsproto.
 
     def _begin_frame(self) -> Pause | None:
@@ -719,22 +789,26 @@ class Engine:
         Raises:
             UnicodeEncodeError: If text has surrogates that UTF-8 cannot carry; nothing
                 has changed then.
+            TypeError: If an extension returns what it may not.
+            ValueError: If an extension changes what it may not.
 
         """
         assert self.state in MAY_SEND_MESSAGES
+        if self._stack is not None:
+            return self._send_extended(
+                message, masking_key, self._stack, compress=compress
+            )
         if self._codec is not None and compress:
             frame = self._send_compressed(message, masking_key, self._codec)
             if frame is not None:
                 return frame
         if self._lane is None or (masking_key is None and self.is_client):
             return self._send_by_wsproto(message)
-        if isinstance(message, memoryview):
-            return build_frame(Opcode.BINARY, message, masking_key, self._lane)
-        if len(message) <= SLICE_SIZE:
+        if not isinstance(message, memoryview) and len(message) <= SLICE_SIZE:
             return self._lane.encode(message, masking_key)
         if isinstance(message, str):
-            return SlicedFrame(Opcode.TEXT, message.encode(), masking_key, self._lane)
-        return SlicedFrame(Opcode.BINARY, message, masking_key, self._lane)
+            return build_frame(Opcode.TEXT, message.encode(), masking_key, self._lane)
+        return build_frame(Opcode.BINARY, message, masking_key, self._lane)
 
     def begin_message(
         self, opcode: Opcode, draw_key: DrawKey, *, compress: bool
@@ -748,12 +822,24 @@ class Engine:
 
         """
         assert self.state in MAY_SEND_MESSAGES
+        if self._stack is not None:
+            return ExtendedMessage(opcode, draw_key, self._stack, compress=compress)
         deflator = self._codec.deflator if self._codec and compress else None
         return OutgoingMessage(opcode, draw_key, lane=self._lane, deflator=deflator)
 
     def is_worth_compressing(self, size: int) -> bool:
         """Whether a message of so many bytes is to be compressed."""
-        return self._codec is not None and size >= self._codec.threshold
+        if self._codec is None:
+            return self._stack is not None  # where it is looked at again
+        return size >= self._codec.threshold
+
+    @property
+    def tells_parts(self) -> bool:
+        """Whether what has arrived of a message can be told at once.
+
+        What extensions change is told by frames or messages, within the limit.
+        """
+        return self._stack is None
 
     def send_batch(
         self,
@@ -776,6 +862,8 @@ class Engine:
 
         """
         assert self.state in MAY_SEND_MESSAGES
+        if self._stack is not None:
+            return b"", start  # each alone: what was encoded must not be lost
         is_plain = self._codec is None
         has_keys = masking_keys is not None or not self.is_client
         if self._lane is not None and has_keys and is_plain:
@@ -808,6 +896,24 @@ class Engine:
         payload = codec.deflator.compress(data)
         opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         return build_frame(opcode, payload, masking_key, self._lane, rsv=_RSV1)
+
+    def _send_extended(
+        self,
+        message: str | bytes | memoryview,
+        masking_key: bytes | None,
+        stack: ExtensionStack,
+        *,
+        compress: bool,
+    ) -> bytes:
+        """Build the frame that the extensions make of a message."""
+        assert masking_key is not None or not self.is_client
+        if isinstance(message, str):
+            opcode, data = Opcode.TEXT, message.encode()
+            data, rsv = stack.encode_message("text", data, compress=compress)
+        else:
+            opcode = Opcode.BINARY
+            data, rsv = stack.encode_message("bytes", bytes(message), compress=compress)
+        return stack.build_frame(opcode, data, masking_key, rsv=rsv)
 
     def _send_by_wsproto(self, message: str | bytes | memoryview) -> bytes:
         if isinstance(message, str):

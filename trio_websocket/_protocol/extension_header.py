@@ -10,7 +10,7 @@ Reading takes one pass and time in proportion to the length, whatever is in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -60,6 +60,53 @@ def parse_extensions(values: Iterable[bytes]) -> list[ExtensionUse]:
     except UnicodeDecodeError:
         raise BadExtensions("the extensions are not ASCII") from None
     return _Reader(text).read_list()
+
+
+def read_parameters(use: ExtensionUse) -> dict[str, str | None]:
+    """Read the parameters of an extension as a mapping.
+
+    Raises:
+        BadExtensions: If one is there twice.
+
+    """
+    parameters = dict(use.parameters)
+    if len(parameters) < len(use.parameters):
+        shown = str(use)[:_MAX_SHOWN]
+        raise BadExtensions(f"the extensions have a parameter twice in {shown!r}")
+    return parameters
+
+
+def build_use(
+    name: str, parameters: Mapping[str, str | int | bool | None]
+) -> ExtensionUse:
+    """Build an extension as it is offered or accepted.
+
+    Args:
+        name: A token.
+        parameters: True has the name stand alone, None and False leave it out, and an
+            int is written as its digits.
+
+    Raises:
+        ValueError: If a name or value is not a token.
+
+    """
+    written: list[tuple[str, str | None]] = []
+    for parameter, value in parameters.items():
+        if value is None or value is False:
+            continue
+        text = None if value is True else str(value)
+        if not is_token(parameter) or not (text is None or is_token(text)):
+            shown = parameter if text is None else f"{parameter}={text}"
+            raise ValueError(
+                f"the extension {name} cannot have the parameter {shown!r}"
+            )
+        written.append((parameter, text))
+    return ExtensionUse(name, tuple(written))
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a name or a value (RFC 9110 section 5.6.2)."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def build_extensions(uses: Iterable[ExtensionUse]) -> bytes:

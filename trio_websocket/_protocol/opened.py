@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .deflate import DeflateAgreement
 from .engine import Engine
+from .extension import Extension
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Opened:
             server, nothing.
         subprotocol: What was agreed on, if anything.
         compression: What was agreed on, if anything.
+        extensions: The program's own that were accepted, in the order of that.
 
     """
 
@@ -27,3 +29,4 @@ class Opened:
     headers: tuple[tuple[bytes, bytes], ...]
     subprotocol: str | None
     compression: DeflateAgreement | None = None
+    extensions: tuple[Extension, ...] = ()

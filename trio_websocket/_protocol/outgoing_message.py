@@ -54,7 +54,7 @@ class OutgoingMessage:
     def build(
         self, data: bytes | memoryview, *, is_last: bool, max_size: int | None = None
     ) -> Iterator[bytes | SlicedFrame]:
-        """Build the frames of a part of the message, one at least.
+        """Build the frames of a part of the message, if it can be told in parts.
 
         All of them are to be sent, in order.
 
@@ -65,13 +65,18 @@ class OutgoingMessage:
                 one.
 
         """
-        if self._deflator is not None:
-            data = self._deflator.compress(data, is_last=is_last)
-        size = max_size or len(data) or 1
-        starts = range(0, len(data) or 1, size)
+        content = self._encode(data, is_last=is_last)
+        size = max_size or len(content) or 1
+        starts = range(0, len(content) or 1, size)
         for start in starts:
-            part = data if len(starts) == 1 else data[start : start + size]
+            part = content if len(starts) == 1 else content[start : start + size]
             yield self._build_frame(part, fin=is_last and start == starts[-1])
+
+    def _encode(self, data: bytes | memoryview, *, is_last: bool) -> bytes | memoryview:
+        """Compress a part, if the message is to be compressed."""
+        if self._deflator is None:
+            return data
+        return self._deflator.compress(data, is_last=is_last)
 
     def _build_frame(
         self, payload: bytes | memoryview, *, fin: bool

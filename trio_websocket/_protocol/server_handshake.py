@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsproto.events import AcceptConnection
@@ -9,11 +10,12 @@ from wsproto.handshake import H11Handshake
 
 from .._options import PerMessageDeflate
 from .chosen_lane import LANE
-from .deflate import answer_offers, build_codec
 from .engine import Engine
+from .extension import Extension
 from .extension_header import build_extensions
 from .headers import Headers, build_response, find_values
 from .http_head import BadHead, HeadBuffer, check_bodiless
+from .negotiation import Negotiation
 from .opened import Opened
 from .upgrade_request import REQUEST, UpgradeRequest, parse_request
 
@@ -83,6 +85,7 @@ class ServerHandshake:
         subprotocol: str | None,
         headers: Headers,
         deflate: PerMessageDeflate | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> bytes:
         """Build the answer that opens the connection (RFC 6455 section 4.2.2).
 
@@ -90,11 +93,12 @@ class ServerHandshake:
             subprotocol: One of those that the client offers, or None.
             headers: More headers, as `build_headers` makes them; they come last.
             deflate: The compression to agree to, if the client offers it.
+            extensions: What else to accept, made for this connection.
 
         Raises:
             ValueError: If there is no request, or it was answered, or the client does
-                not offer that subprotocol, or a header would announce a body. Nothing
-                has changed then.
+                not offer that subprotocol, or a header would announce a body, or an
+                extension is wrong. Nothing has changed then.
 
         """
         request, handshake = self._take_unanswered()
@@ -103,19 +107,19 @@ class ServerHandshake:
                 f"the client does not offer the subprotocol {subprotocol!r}"
             )
         check_bodiless(headers)
-        agreement = codec = None
-        if deflate is not None:
-            agreed = answer_offers(deflate, request.extensions)
-            if agreed is not None:
-                agreement, use = agreed
-                headers = [(_EXTENSIONS, build_extensions([use])), *headers]
-                codec = build_codec(deflate, agreement, is_client=False)
+        negotiation = Negotiation(extensions, deflate)
+        agreed, uses = negotiation.answer(request.extensions)
+        if uses:
+            headers = [(_EXTENSIONS, build_extensions(uses)), *headers]
+        codec, stack = agreed.build(is_client=False)
         answer = handshake.send(
             AcceptConnection(subprotocol=subprotocol, extra_headers=headers)
         )
-        engine = Engine(is_client=False, lane=LANE, codec=codec)
+        engine = Engine(is_client=False, lane=LANE, codec=codec, stack=stack)
         engine.receive_data(self._heads.take_rest())
-        self.opened = Opened(engine, (), subprotocol, agreement)
+        self.opened = Opened(
+            engine, (), subprotocol, agreed.compression, agreed.extensions
+        )
         self._finish()
         return answer
 

@@ -26,6 +26,7 @@ from .._connection.link import Farewell, Link, start_link
 from .._endpoint import Ends
 from .._errors import ConnectionFailed
 from .._options import RECEIVE_BYTES, Compression, ConnectionOptions, find_deflate
+from .._protocol.extension import make_extensions
 from .._protocol.headers import Headers
 from .._protocol.server_handshake import Refusal, ServerHandshake
 from .._protocol.upgrade_request import UpgradeRequest
@@ -103,7 +104,10 @@ class Exchange:
         if isinstance(compression, EllipsisType):
             compression = self._options.compression
         answer = handshake.accept(
-            subprotocol=subprotocol, headers=headers, deflate=find_deflate(compression)
+            subprotocol=subprotocol,
+            headers=headers,
+            deflate=find_deflate(compression),
+            extensions=make_extensions(self._options.extensions),
         )
         self._handshake = None
         assert handshake.opened is not None

@@ -95,8 +95,9 @@ class WebSocketRequest:
 
         Raises:
             ValueError: If the client did not offer the subprotocol, a header cannot be
-                sent, or the request was answered already. Nothing was sent then.
-            TypeError: If a header has the wrong type.
+                sent, an extension is wrong, or the request was answered already.
+                Nothing was sent then.
+            TypeError: If a header or an extension has the wrong type.
             ConnectionClosed: If the client has gone.
 
         Cancellation:

@@ -66,7 +66,8 @@ async def serve_websocket(  # noqa: ASYNC114, ASYNC128  # run() tells task_statu
         disconnect_timeout: Seconds for the closing handshake.
         task_status: Told the server, once it listens.
         more: ``on_handler_error``, ``shutdown_timeout``, ``compression``,
-            ``json_dumps`` and ``json_loads``, see :class:`WebSocketServer`.
+            ``extensions``, ``json_dumps`` and ``json_loads``, see
+            :class:`WebSocketServer`.
 
     Raises:
         OSError: If an address cannot be bound.
@@ -118,7 +119,8 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
         more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``json_dumps`` and ``json_loads``, see :class:`WebSocketServer`.
+            ``extensions``, ``json_dumps`` and ``json_loads``, see
+            :class:`WebSocketServer`.
 
     Returns:
         The request, to be accepted or rejected.

@@ -67,6 +67,8 @@ class WebSocketServer:
             given.
             ``compression``: ``"deflate"`` or a :class:`PerMessageDeflate` to compress
             messages for clients that offer it; None, the default, does not.
+            ``extensions``: classes, or functions without arguments, that make the
+            extensions to accept; see :mod:`trio_websocket.extensions`.
             ``json_dumps`` and ``json_loads``: functions for
             :meth:`~WebSocketConnection.send_json` and
             :meth:`~WebSocketConnection.get_json` instead of those of :mod:`json`.

@@ -431,7 +431,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         Each part leaves at once, compressed or not. Until the block is left no other
         message leaves this end; pings and pongs do. A block that is left by an
         exception or a cancellation ends the connection with 1011, because a message
-        cannot be left unfinished.
+        cannot be left unfinished; if no part was sent yet, the connection works.
 
         Args:
             kind: ``"text"`` or ``"bytes"``; None leaves it to the first part.

@@ -70,8 +70,11 @@ class OutgoingMessage:
         size = max_size or len(data) or 1
         starts = range(0, len(data) or 1, size)
         for start in starts:
-            part = data if len(starts) == 1 else data[start : start + size]
-            yield self._build_frame(part, fin=is_last and start == starts[-1])
+            # No name for a slice: it would keep the caller's buffer while this waits.
+            yield self._build_frame(
+                data if len(starts) == 1 else data[start : start + size],
+                fin=is_last and start == starts[-1],
+            )
 
     def _build_frame(
         self, payload: bytes | memoryview, *, fin: bool

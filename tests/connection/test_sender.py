@@ -324,7 +324,9 @@ async def test_large_messages_may_be_in_a_batch(wire: Wire, *, is_client: bool) 
 
 
 @pytest.mark.parametrize("wire_name", ["plain", "compressed", "plain_without_lane"])
-async def test_small_messages_let_others_run(wire_name: str) -> None:
+async def test_small_messages_let_others_run(
+    open_stream_pair: OpenStreamPair, wire_name: str
+) -> None:
     turns = 0
 
     async def count_turns() -> None:
@@ -333,11 +335,17 @@ async def test_small_messages_let_others_run(wire_name: str) -> None:
             turns += 1
             await trio.lowlevel.checkpoint()
 
-    async with open_rig(WIRES[wire_name]) as rig, trio.open_nursery() as nursery:
+    async with (
+        open_stream_pair("socket") as streams,
+        open_rig(WIRES[wire_name], streams) as rig,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(count_turns)
+        nursery.start_soon(rig.peer.receive_eof)
         for _ in range(200):
-            await rig.connection.send_message("x" * 4000)
+            await rig.connection.send_message("x" * 5000)
         assert turns > 1
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("wire_name", ["plain", "compressed", "plain_without_lane"])
@@ -345,11 +353,24 @@ async def test_small_messages_that_wait_know_when_the_connection_ends(
     wire_name: str,
 ) -> None:
     _, streams = stall()
-    async with open_rig(WIRES[wire_name], streams) as rig:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(expect_closed, rig.connection)
-            await settle()
-            await rig.connection.abort()
+    async with (
+        open_rig(WIRES[wire_name], streams) as rig,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(expect_closed, rig.connection)
+        await settle()
+        await rig.connection.abort()
+
+
+async def test_messages_know_that_their_turn_will_not_come() -> None:
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        writer = await rig.connection.message_writer().__aenter__()
+        await writer.send("begun")
+        nursery.start_soon(expect_closed, rig.connection)
+        await settle()
+        with pytest.raises(TypeError, match=r"^a message must be .*, not int$"):
+            await rig.connection.send(7)  # type: ignore[arg-type]  # on purpose
+        await writer.__aexit__(ValueError, ValueError(), None)
 
 
 async def expect_closed(connection: WebSocketConnection) -> None:

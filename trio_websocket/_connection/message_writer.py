@@ -120,7 +120,8 @@ class MessageWriter:
                 raise ValueError("a message without parts needs a kind")
             else:
                 self._sender.check_open()
-                await self._send(b"", is_last=True)
+                # Cancelled, it has sent the frame all the same.
+                await self._send(b"", is_last=True)  # noqa: ASYNC102
         finally:
             self._sender.release()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -163,12 +164,12 @@ class Parts:
     def __aiter__(self) -> Parts:
         return self
 
-    async def __anext__(self) -> object:
+    async def __anext__(self) -> object:  # noqa: ASYNC910  # not all can wait
         if self._later is not None:
             return await anext(self._later)
         assert self._now is not None
         try:
-            return next(self._now)
+            return next(self._now)  # noqa: ASYNC910  # as above
         except StopIteration:
             raise StopAsyncIteration from None
 

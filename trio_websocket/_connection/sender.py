@@ -232,7 +232,9 @@ class Sender:
         """Begin a message in several frames, with the lock held."""
         return self._engine.begin_message(opcode, self._draw_key, compress=compress)
 
-    async def send_frames(self, frames: Iterator[bytes | SlicedFrame]) -> None:
+    async def send_frames(  # noqa: ASYNC910  # see turns
+        self, frames: Iterator[bytes | SlicedFrame]
+    ) -> None:
         """Send frames of a message in several; all that there are leave.
 
         Raises:

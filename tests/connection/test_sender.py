@@ -345,6 +345,10 @@ async def test_small_messages_let_others_run(
         for _ in range(200):
             await rig.connection.send_message("x" * 5000)
         assert turns > 1
+        before = turns = 0
+        nursery.start_soon(count_turns)
+        await rig.connection.send_messages(["x" * 5000] * 200)
+        assert turns > before
         nursery.cancel_scope.cancel()
 
 

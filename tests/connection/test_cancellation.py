@@ -14,6 +14,7 @@ from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from trio_websocket import (
     ConnectionClosed,
@@ -143,6 +144,40 @@ async def send_large_message(end: WebSocketConnection, log: Log) -> None:
     log.append(MEBIBYTE)
 
 
+async def send_cut_message(end: WebSocketConnection, log: Log) -> None:
+    await end.send_message(MEBIBYTE, fragment_size=50_000)
+    log.append(MEBIBYTE)
+
+
+async def send_in_parts(end: WebSocketConnection, log: Log) -> None:
+    await end.send_message([MEBIBYTE[: 2**18]] * 4)
+    log.append(MEBIBYTE)
+
+
+async def send_by_writer(end: WebSocketConnection, log: Log) -> None:
+    async with end.message_writer("text", fragment_size=50_000) as writer:
+        for _ in range(4):
+            await writer.send(MEBIBYTE[: 2**18])
+    log.append(MEBIBYTE)
+
+
+async def send_behind_another(end: WebSocketConnection, log: Log) -> None:
+    async def hold(
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with trio.CancelScope(shield=True):
+            async with end.message_writer() as writer:
+                task_status.started()
+                await trio.testing.wait_all_tasks_blocked()
+                await writer.send("held")
+                log.append("held")
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(hold)
+        await end.send_message("sent")
+        log.append("sent")
+
+
 async def send_many_messages(end: WebSocketConnection, log: Log) -> None:
     await end.send_messages(MANY)
     log += ["sent"] * len(MANY)
@@ -204,6 +239,18 @@ async def check_messages_are_whole(
         assert arrived[len(log) :] in ([str(len(log))], [MEBIBYTE], ["sent"])
 
 
+async def check_message_is_whole_or_the_connection_ended(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    if end.closed is None:
+        await check_messages_are_whole(end, peer, log)
+        return
+    await check_closed(end, peer)
+    assert not log
+    assert peer.close_received is not None
+    assert peer.close_received.code == 1011
+
+
 async def check_first_messages_are_whole(
     end: WebSocketConnection, peer: WebSocketConnection, log: Log
 ) -> None:
@@ -261,6 +308,12 @@ CASES = {
     "anext": Case(iterate, speak_and_echo, check_nothing_was_lost),
     "small": Case(send_small_messages, echo, check_messages_are_whole),
     "large": Case(send_large_message, echo, check_messages_are_whole),
+    "cut": Case(send_cut_message, echo, check_messages_are_whole),
+    "behind": Case(send_behind_another, echo, check_messages_are_whole),
+    "parts": Case(send_in_parts, echo, check_message_is_whole_or_the_connection_ended),
+    "writer": Case(
+        send_by_writer, echo, check_message_is_whole_or_the_connection_ended
+    ),
     "many": Case(
         send_many_messages, count_first_messages, check_first_messages_are_whole
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 
 import aiohttp
@@ -27,6 +27,7 @@ from trio_websocket import (
     open_websocket_url,
     serve_websocket,
 )
+from trio_websocket._options import Compression
 
 TLS = ssl.SSLContext | None
 StartPeer = Callable[[TLS], AbstractAsyncContextManager[int]]
@@ -188,6 +189,26 @@ async def run_in_thread(start: StartPeer, context: TLS) -> AsyncGenerator[int]:
             end()
 
 
+async def stream_back_as_websockets(
+    connection: websockets.asyncio.server.ServerConnection,
+) -> None:
+    """Take messages fragment by fragment, and tell how many there were."""
+    with suppress(websockets.ConnectionClosed):
+        while True:
+            fragments = [part async for part in connection.recv_streaming()]
+            await connection.send(str(len(fragments)))
+            nothing = "" if isinstance(fragments[0], str) else b""
+            await connection.send(nothing.join(fragments))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def start_streaming_websockets(context: TLS) -> AsyncGenerator[int]:
+    async with websockets.asyncio.server.serve(
+        stream_back_as_websockets, "127.0.0.1", 0, ssl=context, max_size=MAX_SIZE
+    ) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
 @asynccontextmanager
 async def serve_ours(context: TLS) -> AsyncGenerator[int]:
     async def handle(request: WebSocketRequest) -> None:
@@ -271,3 +292,101 @@ async def test_our_server_gets_on_with_their_client(
 
         heard = await trio.to_thread.run_sync(lambda: asyncio.run(converse()))
     assert heard == ["chat", *MESSAGES, "abc", 4000, "bye", 403, b"not you\n"]
+
+
+COMPRESSIONS = pytest.mark.parametrize("compression", [None, "deflate"])
+TEXT_PARTS = ["text ", "\u20ac" * 50_000, " in parts " * 1000]
+DATA_PARTS = [b"data ", bytes(300_000), bytes(range(256)) * 100]
+
+
+@COMPRESSIONS
+async def test_websockets_reads_each_part_of_a_message(
+    compression: Compression,
+) -> None:
+    async with (
+        run_in_thread(start_streaming_websockets, None) as port,
+        open_websocket_url(
+            f"ws://127.0.0.1:{port}/",
+            compression=compression,
+            max_message_size=MAX_SIZE,
+        ) as client,
+    ):
+        assert (client.compression is None) is (compression is None)
+        for _ in range(2):
+            async with client.message_writer() as writer:
+                for text in TEXT_PARTS:
+                    await writer.send(text)
+            assert await client.get_message() == "4"  # the last is empty
+            assert await client.get_message() == "".join(TEXT_PARTS)
+            await client.send_message(DATA_PARTS)
+            assert await client.get_message() == "4"
+            assert await client.get_message() == b"".join(DATA_PARTS)
+            await client.send_message(DATA_PARTS[2], fragment_size=1000, compress=False)
+            assert await client.get_message() == "26"
+            assert await client.get_message() == DATA_PARTS[2]
+
+
+@COMPRESSIONS
+async def test_aiohttp_reads_messages_in_parts(compression: Compression) -> None:
+    async with (
+        run_in_thread(start_aiohttp, None) as port,
+        open_websocket_url(
+            f"ws://127.0.0.1:{port}/",
+            compression=compression,
+            max_message_size=MAX_SIZE,
+        ) as client,
+    ):
+        assert (client.compression is None) is (compression is None)
+        for _ in range(2):
+            async with client.message_writer(fragment_size=1000) as writer:
+                for text in TEXT_PARTS:
+                    await writer.send(text)
+            assert await client.get_message() == "".join(TEXT_PARTS)
+            await client.send_message(DATA_PARTS)
+            assert await client.get_message() == b"".join(DATA_PARTS)
+            await client.send_message(DATA_PARTS[1], fragment_size=140_000)
+            assert await client.get_message() == DATA_PARTS[1]
+
+
+async def stream_to_websockets(url: str) -> list[list[str | bytes]]:
+    async with websockets.asyncio.client.connect(
+        url, max_size=MAX_SIZE, proxy=None
+    ) as connection:
+        return [[part async for part in connection.recv_streaming()] for _ in range(2)]
+
+
+async def stream_to_aiohttp(url: str) -> list[list[str | bytes]]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, max_msg_size=MAX_SIZE, compress=15) as connection,
+    ):
+        return [[(await connection.receive()).data] for _ in range(2)]
+
+
+@COMPRESSIONS
+@pytest.mark.parametrize("talk", [stream_to_websockets, stream_to_aiohttp])
+async def test_their_client_reads_each_part_of_our_server(
+    talk: Callable[[str], Awaitable[list[list[str | bytes]]]], compression: Compression
+) -> None:
+    async def handle(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        for parts in (TEXT_PARTS, DATA_PARTS):
+            await connection.send_message(parts)
+        await connection.wait_closed()
+
+    async def converse() -> list[list[str | bytes]]:
+        return await talk(f"ws://127.0.0.1:{endpoint.port}/")
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(
+            serve_websocket, handle, "127.0.0.1", 0, None, compression=compression
+        )
+        server = await nursery.start(serve)
+        [endpoint] = server.listeners
+        assert isinstance(endpoint, Endpoint)
+        heard = await trio.to_thread.run_sync(lambda: asyncio.run(converse()))
+        nursery.cancel_scope.cancel()
+    if talk is stream_to_websockets:
+        assert heard == [[*TEXT_PARTS, ""], [*DATA_PARTS, b""]]
+    else:
+        assert heard == [["".join(TEXT_PARTS)], [b"".join(DATA_PARTS)]]

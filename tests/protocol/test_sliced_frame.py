@@ -5,8 +5,12 @@ from hypothesis import given, strategies as st
 
 from trio_websocket._protocol.chosen_lane import LANE
 from trio_websocket._protocol.frame_header import Opcode
-from trio_websocket._protocol.lane import PYTHON_LANE
-from trio_websocket._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
+from trio_websocket._protocol.lane import PYTHON_LANE, Lane
+from trio_websocket._protocol.sliced_frame import (
+    SLICE_SIZE,
+    SlicedFrame,
+    build_frame,
+)
 
 KEY = b"\x37\xfa\x21\x3d"
 KEYS = pytest.mark.parametrize("key", [KEY, None])
@@ -99,3 +103,77 @@ def test_what_needs_no_mask_is_not_copied() -> None:
     with frame.cut(SLICE_SIZE, scratch) as part:
         assert part.obj is LARGE
     assert not any(scratch)
+
+
+# What is borrowed.
+
+
+def borrow(data: bytearray, key: bytes | None) -> SlicedFrame:
+    return SlicedFrame(Opcode.BINARY, memoryview(data), key, LANE or PYTHON_LANE)
+
+
+@KEYS
+def test_a_borrowed_buffer_is_a_payload(key: bytes | None) -> None:
+    frame = borrow(bytearray(LARGE), key)
+    assert cut_all(frame) == bytes(frame) == PYTHON_LANE.encode(LARGE, key)
+
+
+def test_no_view_of_a_borrowed_buffer_is_handed_out() -> None:
+    data = bytearray(LARGE)
+    frame = borrow(data, None)
+    scratch = bytearray(SLICE_SIZE)
+    for position in (0, SLICE_SIZE):
+        with frame.cut(position, scratch) as part:
+            assert part.obj is scratch
+
+
+@KEYS
+def test_a_frame_that_owns_its_payload_has_let_go_of_the_buffer(
+    key: bytes | None,
+) -> None:
+    data = bytearray(LARGE)
+    frame = borrow(data, key)
+    with pytest.raises(BufferError):
+        data.clear()
+    frame.own()
+    frame.own()
+    frame.let_go()
+    data.clear()
+    assert bytes(frame) == PYTHON_LANE.encode(LARGE, key)
+
+
+def test_a_frame_may_let_go_of_the_buffer() -> None:
+    data = bytearray(LARGE)
+    frame = borrow(data, KEY)
+    frame.let_go()
+    data.clear()
+    with pytest.raises(ValueError, match="released"):
+        cut(frame, 0)
+
+
+# Frames past wsproto.
+
+
+@KEYS
+@pytest.mark.parametrize("size", [0, 1, 126, SLICE_SIZE, SLICE_SIZE + 1])
+@pytest.mark.parametrize("lane", [None, PYTHON_LANE, LANE])
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+def test_a_frame_is_the_same_with_any_lane(
+    size: int,
+    key: bytes | None,
+    lane: Lane | None,
+    kind: type[bytes | memoryview],
+) -> None:
+    data = make_payload(size)
+    frame = build_frame(Opcode.BINARY, kind(data), key, lane)
+    assert bytes(frame) == PYTHON_LANE.encode(data, key)
+    is_sliced = lane is not None and size > SLICE_SIZE
+    assert isinstance(frame, SlicedFrame) is is_sliced
+
+
+@pytest.mark.parametrize("size", [3, SLICE_SIZE + 1])
+def test_a_frame_may_be_one_of_several(size: int) -> None:
+    frame = build_frame(
+        Opcode.TEXT, make_payload(size), KEY, PYTHON_LANE, fin=False, rsv=4
+    )
+    assert bytes(frame)[0] == 0x41

@@ -882,6 +882,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             first = check_message(await anext(parts), ValueError)
         except StopAsyncIteration:
             raise ValueError("a message needs one part at least") from None
+        if isinstance(first, str):
+            first.encode()  # what cannot be encoded is not worth the connection
         async with self.message_writer(compress=compress, fragment_size=size) as writer:
             await writer.send(first)
             async for part in parts:

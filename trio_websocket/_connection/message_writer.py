@@ -9,9 +9,10 @@ once; the message is ended by an empty fragment, so no part has to be kept back 
 is known whether another follows.
 
 What has begun must end: the peer would take whatever comes next for a part of it. So a
-block that raises, or is cancelled, ends the connection with 1011. A part whose call was
-cancelled leaves all the same, so that a program which goes on with the next part sends
-a message without a hole.
+block that raises, or is cancelled, ends the connection with 1011; it does so before the
+first part, too, because a rule with an exception is not remembered. A part whose call
+was cancelled leaves all the same, so that a program which goes on with the next part
+sends a message without a hole.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class MessageWriter:
         self._compress = compress
         self._fragment_size = check_fragment_size(fragment_size)
         self._message: OutgoingMessage | None = None
+        self._was_entered = False
         self._is_open = False
         self._is_sending = False
 
@@ -60,8 +62,9 @@ class MessageWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
-        if self._message is not None or self._is_open:
+        if self._was_entered:
             raise RuntimeError("a message writer is used for one message only")
+        self._was_entered = True
         await trio.lowlevel.checkpoint_if_cancelled()
         self._sender.check_open()
         await self._sender.acquire()
@@ -87,13 +90,14 @@ class MessageWriter:
 
         """
         self._check_usable()
-        self._take_kind(check_message(part, TypeError))
+        kind = self._find_kind(check_message(part, TypeError))
         await trio.lowlevel.checkpoint_if_cancelled()
         self._sender.check_open()
         self._is_sending = True
         try:
             with Borrowed(part) as content:
                 data = content.encode() if isinstance(content, str) else content
+                self._kind = kind
                 if data:
                     await self._send(data, is_last=False)
         finally:
@@ -115,7 +119,8 @@ class MessageWriter:
                 raise ValueError("a message without parts needs a kind")
             else:
                 self._sender.check_open()
-                await self._send(b"", is_last=True)
+                # Cancelled, it has sent the frame all the same.
+                await self._send(b"", is_last=True)  # noqa: ASYNC102
         finally:
             self._sender.release()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -136,13 +141,12 @@ class MessageWriter:
         if self._is_sending:
             raise trio.BusyResourceError("another task is sending a part")
 
-    def _take_kind(self, part: WholeMessage) -> None:
+    def _find_kind(self, part: WholeMessage) -> Kind:
         kind: Kind = "text" if isinstance(part, str) else "bytes"
-        if self._kind is None:
-            self._kind = kind
-        elif self._kind != kind:
+        if self._kind not in {None, kind}:
             name = type(part).__name__
             raise TypeError(f"a part of a {self._kind} message cannot be {name}")
+        return kind
 
 
 class Parts:
@@ -159,12 +163,12 @@ class Parts:
     def __aiter__(self) -> Parts:
         return self
 
-    async def __anext__(self) -> object:
+    async def __anext__(self) -> object:  # noqa: ASYNC910  # not all can wait
         if self._later is not None:
             return await anext(self._later)
         assert self._now is not None
         try:
-            return next(self._now)
+            return next(self._now)  # noqa: ASYNC910  # as above
         except StopIteration:
             raise StopAsyncIteration from None
 

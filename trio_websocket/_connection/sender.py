@@ -232,7 +232,9 @@ class Sender:
         """Begin a message in several frames, with the lock held."""
         return self._engine.begin_message(opcode, self._draw_key, compress=compress)
 
-    async def send_frames(self, frames: Iterator[bytes | SlicedFrame]) -> None:
+    async def send_frames(  # noqa: ASYNC910  # see turns
+        self, frames: Iterator[bytes | SlicedFrame]
+    ) -> None:
         """Send frames of a message in several; all that there are leave.
 
         Raises:
@@ -244,14 +246,17 @@ class Sender:
         """
         batches = _gather(frames)
         for batch in batches:
+            # A Close may have been sent while the batch before was waiting.
+            self.check_open()
             try:
                 await self.send_frame(batch, must_leave=True)
             except trio.Cancelled:
-                for rest in batches:
-                    if isinstance(rest, SlicedFrame):
-                        rest.own()
-                    self._outbox.post(rest)
+                self._post_rest(batches)
                 raise
+            finally:
+                # A traceback may keep the frame; it is not to keep the buffer, too.
+                if isinstance(batch, SlicedFrame):
+                    batch.let_go()
             if self._turns.is_used_up(max(len(batch), LEAST_SENT_SIZE)):
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -264,6 +269,14 @@ class Sender:
         """Wake all who wait for their turn: it will not come."""
         if self._lock is not None and self._closing.reason is not None:
             self._lock.break_up()
+
+    def _post_rest(self, batches: Iterator[bytes | SlicedFrame]) -> None:
+        if self._closing.reason is not None:
+            return  # the message stays without an end: nothing follows a Close
+        for batch in batches:
+            if isinstance(batch, SlicedFrame):
+                batch.own()
+            self._outbox.post(batch)
 
     async def _wait_for_turn(self) -> None:  # noqa: ASYNC910  # often there is no need
         """Wait for the end of every message that was begun before."""

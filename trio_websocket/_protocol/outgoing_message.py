@@ -69,8 +69,11 @@ class OutgoingMessage:
         size = max_size or len(content) or 1
         starts = range(0, len(content) or 1, size)
         for start in starts:
-            part = content if len(starts) == 1 else content[start : start + size]
-            yield self._build_frame(part, fin=is_last and start == starts[-1])
+            # No name for a slice: it would keep the caller's buffer while this waits.
+            yield self._build_frame(
+                content if len(starts) == 1 else content[start : start + size],
+                fin=is_last and start == starts[-1],
+            )
 
     def _encode(self, data: bytes | memoryview, *, is_last: bool) -> bytes | memoryview:
         """Compress a part, if the message is to be compressed."""

@@ -69,7 +69,13 @@ class SlicedFrame:
     def own(self) -> None:
         """Copy the payload if it is borrowed."""
         if isinstance(self._payload, memoryview):
-            self._payload = self._payload.tobytes()
+            with self._payload as view:
+                self._payload = view.tobytes()
+
+    def let_go(self) -> None:
+        """Give the payload back if it is borrowed; nothing can be cut any more."""
+        if isinstance(self._payload, memoryview):
+            self._payload.release()
 
     def cut(self, position: int, scratch: bytearray) -> memoryview:
         """Return what stands on the wire from a position on, one slice at most.

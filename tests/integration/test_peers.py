@@ -28,6 +28,8 @@ from trio_websocket import (
     serve_websocket,
 )
 
+from .asyncio_thread import run_in_thread
+
 TLS = ssl.SSLContext | None
 StartPeer = Callable[[TLS], AbstractAsyncContextManager[int]]
 TalkAsPeer = Callable[[str, TLS], Awaitable[list[object]]]
@@ -165,30 +167,6 @@ async def talk_as_aiohttp(url: str, context: TLS) -> list[object]:
 
 
 @asynccontextmanager
-async def run_in_thread(start: StartPeer, context: TLS) -> AsyncGenerator[int]:
-    """Run a server on asyncio in a thread for a block, which gets its port."""
-    send_started, receive_started = trio.open_memory_channel[
-        tuple[int, Callable[[], object]]
-    ](1)
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        async with start(context) as port:
-            end = partial(loop.call_soon_threadsafe, stop.set)
-            trio.from_thread.run_sync(send_started.send_nowait, (port, end))
-            await stop.wait()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.to_thread.run_sync, lambda: asyncio.run(serve()))
-        port, end = await receive_started.receive()
-        try:
-            yield port
-        finally:
-            end()
-
-
-@asynccontextmanager
 async def serve_ours(context: TLS) -> AsyncGenerator[int]:
     async def handle(request: WebSocketRequest) -> None:
         if request.path == "/reject":
@@ -219,7 +197,8 @@ async def test_our_client_gets_on_with_their_server(
     client_tls: ssl.SSLContext,
 ) -> None:
     is_secure = scheme == "wss"
-    async with run_in_thread(start, server_tls if is_secure else None) as port:
+    peer = partial(start, server_tls if is_secure else None)
+    async with run_in_thread(peer) as port:
         url = f"{scheme}://127.0.0.1:{port}/"
         context = client_tls if is_secure else None
         async with open_websocket_url(url, context, subprotocols=["chat"]) as client:

@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         default=DEFAULT_PATTERNS,
         metavar="PATTERN",
-        help="numbers of cases, or patterns such as '6.*' (default: all of 1 to 10)",
+        help="numbers of cases, or patterns such as '6.*' (default: all)",
     )
     parser.add_argument(
         "--wstest",
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--time-limit",
         type=float,
-        default=900,
+        default=1800,
         metavar="SECONDS",
         help="the time that each role may take (default: %(default)s)",
     )

@@ -29,6 +29,8 @@ from trio_websocket import (
 )
 from trio_websocket._options import Compression
 
+from .asyncio_thread import run_in_thread
+
 TLS = ssl.SSLContext | None
 StartPeer = Callable[[TLS], AbstractAsyncContextManager[int]]
 TalkAsPeer = Callable[[str, TLS], Awaitable[list[object]]]
@@ -165,30 +167,6 @@ async def talk_as_aiohttp(url: str, context: TLS) -> list[object]:
     return [*heard, caught.value.status, body]
 
 
-@asynccontextmanager
-async def run_in_thread(start: StartPeer, context: TLS) -> AsyncGenerator[int]:
-    """Run a server on asyncio in a thread for a block, which gets its port."""
-    send_started, receive_started = trio.open_memory_channel[
-        tuple[int, Callable[[], object]]
-    ](1)
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        async with start(context) as port:
-            end = partial(loop.call_soon_threadsafe, stop.set)
-            trio.from_thread.run_sync(send_started.send_nowait, (port, end))
-            await stop.wait()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.to_thread.run_sync, lambda: asyncio.run(serve()))
-        port, end = await receive_started.receive()
-        try:
-            yield port
-        finally:
-            end()
-
-
 async def stream_back_as_websockets(
     connection: websockets.asyncio.server.ServerConnection,
 ) -> None:
@@ -240,7 +218,8 @@ async def test_our_client_gets_on_with_their_server(
     client_tls: ssl.SSLContext,
 ) -> None:
     is_secure = scheme == "wss"
-    async with run_in_thread(start, server_tls if is_secure else None) as port:
+    peer = partial(start, server_tls if is_secure else None)
+    async with run_in_thread(peer) as port:
         url = f"{scheme}://127.0.0.1:{port}/"
         context = client_tls if is_secure else None
         async with open_websocket_url(url, context, subprotocols=["chat"]) as client:
@@ -304,7 +283,7 @@ async def test_websockets_reads_each_part_of_a_message(
     compression: Compression,
 ) -> None:
     async with (
-        run_in_thread(start_streaming_websockets, None) as port,
+        run_in_thread(partial(start_streaming_websockets, None)) as port,
         open_websocket_url(
             f"ws://127.0.0.1:{port}/",
             compression=compression,
@@ -329,7 +308,7 @@ async def test_websockets_reads_each_part_of_a_message(
 @COMPRESSIONS
 async def test_aiohttp_reads_messages_in_parts(compression: Compression) -> None:
     async with (
-        run_in_thread(start_aiohttp, None) as port,
+        run_in_thread(partial(start_aiohttp, None)) as port,
         open_websocket_url(
             f"ws://127.0.0.1:{port}/",
             compression=compression,

@@ -160,7 +160,7 @@ def answer(options: PerMessageDeflate, offers: str) -> str | None:
         ("client_max_window_bits=15", ""),
         ("client_max_window_bits=10", "client_max_window_bits=10"),
         ("client_max_window_bits=8", "client_max_window_bits=8"),
-        ("server_max_window_bits=15", ""),
+        ("server_max_window_bits=15", "server_max_window_bits=15"),
         ("server_max_window_bits=9", "server_max_window_bits=9"),
         ("server_max_window_bits=8", "server_max_window_bits=8"),
         ("server_no_context_takeover", "server_no_context_takeover"),

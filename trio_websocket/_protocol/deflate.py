@@ -178,7 +178,9 @@ def _accept(
         parameters.append((_TAKEOVERS[0], None))
     if agreement.client_no_context_takeover:
         parameters.append((_TAKEOVERS[1], None))
-    if server_window < LARGEST_WINDOW:
+    # A client that has asked for a window is to be told, even if it is the largest
+    # (RFC 7692 section 7.1.2.1).
+    if server_window < LARGEST_WINDOW or _SERVER_WINDOW in given:
         parameters.append((_SERVER_WINDOW, str(server_window)))
     if client_window < LARGEST_WINDOW:
         parameters.append((_CLIENT_WINDOW, str(client_window)))

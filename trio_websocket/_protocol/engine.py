@@ -92,6 +92,7 @@ from .frame_header import (
 from .inflation import CHUNK_SIZE, STEP_SIZE, WHOLE_STEP_SIZE, Inflation
 from .lane import Lane
 from .outgoing_message import DrawKey, OutgoingMessage
+from .part_decoder import PartDecoder
 from .receive_buffer import SIZE as BUFFER_SIZE, ReceiveBuffer
 from .sliced_frame import SLICE_SIZE, SlicedFrame, build_frame
 from .state import (
@@ -413,7 +414,7 @@ class Engine:
         is_masked = second >= _MASKED
         if self._lane is not None and self._is_fragment(first, is_masked=is_masked):
             return self._begin_fragment(self._lane)
-        self._give_up_fragments()
+        self._hand_over()
         return self._begin_frame()
 
     # The lane.
@@ -504,12 +505,12 @@ class Engine:
             or frame.size != measure_shortest(frame)
             or frame.payload_length > MAX_PAYLOAD
         ):
-            self._give_up_fragments()
+            self._hand_over()
             return self._begin_frame()
         self._start += frame.size
         if self._fragments is None:
             self._fragments = FragmentedMessage(frame.opcode, lane)
-            self._message_kind = self._fragments.opcode
+            self._message_kind = self._fragments.decoder.opcode
         self._fragments.begin_frame(frame)
         return None
 
@@ -532,17 +533,22 @@ class Engine:
     def _restart(self, message: FragmentedMessage, part: bytes) -> None:
         """Have wsproto judge the rest of the present frame."""
         frame = message.restart(part, is_masked=not self.is_client)
-        self._give_up_fragments()
+        self._hand_over()
         self._feed(frame, payload_size=len(part))
         assert self.is_over
 
-    def _give_up_fragments(self) -> None:
-        """Have wsproto go on with a message that was told in parts."""
-        message, self._fragments = self._fragments, None
+    def _hand_over(self) -> None:
+        """Have wsproto go on with a message that it has not seen."""
+        message = self._fragments or (self._inflation if self._lane else None)
+        self._fragments = self._inflation = None
         if message is not None:
-            self._wsproto.receive_data(message.recap(is_masked=not self.is_client))
-            for event in self._wsproto.events():
-                assert isinstance(event, wsproto.events.Message)
+            self._recap(message.decoder)
+
+    def _recap(self, decoder: PartDecoder) -> None:
+        """Tell wsproto of the message that has begun."""
+        self._wsproto.receive_data(decoder.recap(is_masked=not self.is_client))
+        for event in self._wsproto.events():
+            assert isinstance(event, wsproto.events.Message)
 
     # Compressed messages, by way of plain fragments.
 
@@ -578,7 +584,7 @@ class Engine:
 
     def _inflate(
         self, inflation: Inflation, max_size: int
-    ) -> MessagesReceived | Pause | None:
+    ) -> MessagesReceived | Piece | Pause | None:
         """Inflate some of a compressed message; None if that may have made events."""
         here = len(self._data) - self._start
         step = STEP_SIZE
@@ -595,16 +601,41 @@ class Engine:
         except BadCompression as error:
             self._report_violation(_BAD_DATA, str(error))
             return None
+        if inflation.is_done and step == WHOLE_STEP_SIZE:
+            message = inflation.read(data)
+            if message is not None:
+                self._inflation = None
+                return MessagesReceived([message], len(data))
+        if not inflation.needs_telling(data):
+            return None
+        if self._lane is None:
+            self._feed_inflated(inflation, data, is_first=not inflation.has_told)
+            return None
+        return self._tell_inflated(inflation, data)
+
+    def _tell_inflated(self, inflation: Inflation, data: bytes) -> Piece | None:
+        """Tell what has come into being; None if there is a fault in it."""
+        try:
+            piece = inflation.tell(data)
+        except UnicodeDecodeError:
+            self._recap(inflation.decoder)
+            self._feed_inflated(inflation, data, is_first=False)
+            assert self.is_over
+            return None
+        self._message_kind = inflation.decoder.opcode
+        if piece.is_last:
+            self._inflation = None
+            self._message_kind = None
+        return piece
+
+    def _feed_inflated(
+        self, inflation: Inflation, data: bytes, *, is_first: bool
+    ) -> None:
+        """Have wsproto judge what has come into being."""
         if inflation.is_done:
             self._inflation = None
-            if step == WHOLE_STEP_SIZE:
-                message = inflation.read(data)
-                if message is not None:
-                    return MessagesReceived([message], len(data))
-        fragment = inflation.tell(data)
-        if fragment is not None:
-            self._feed(fragment, payload_size=len(data))
-        return None
+        fragment = inflation.make_fragment(data, is_first=is_first)
+        self._feed(fragment, payload_size=len(data))
 
     # What extensions of the program's decode, by way of plain fragments.
 

@@ -10,42 +10,35 @@ its shortest form, and in the order that RFC 6455 section 5.4 wants. What arrive
 is unmasked, text is decoded as far as it goes, and the result is told at once.
 
 What is wrong with a message is for wsproto to say. It has not seen this one, so before
-it judges, it is told what it has to know (``recap``): that a message of this kind has
-begun, and which bytes of an unfinished character came last. What follows goes to it as
-it came, until the message ends.
+it judges, it gets a recap (see ``part_decoder``); what follows goes to it as it came,
+until the message ends.
 """
 
 from __future__ import annotations
 
-import codecs
-
 from .events import Piece
 from .frame_header import FrameHeader, Opcode, build_header
 from .lane import Lane
-
-_NO_MASK = bytes(4)
+from .part_decoder import NO_MASK, PartDecoder
 
 
 class FragmentedMessage:
     """One message of which no frame was seen by wsproto.
 
     Attributes:
-        opcode: Text or binary.
+        decoder: What is known of the parts that were told.
         left: How many bytes of the present frame were not told.
         is_told: Whether something of the present frame was told, if only its size.
 
     """
 
-    __slots__ = ("_decoder", "_frame", "_lane", "is_told", "left", "opcode")
+    __slots__ = ("_frame", "_lane", "decoder", "is_told", "left")
 
     def __init__(self, opcode: int, lane: Lane) -> None:
-        self.opcode: Opcode = Opcode(opcode)
+        self.decoder: PartDecoder = PartDecoder(opcode)
         self.left: int = 0
         self.is_told: bool = True
         self._lane = lane
-        self._decoder: codecs.IncrementalDecoder | None = None
-        if opcode == Opcode.TEXT:
-            self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     @property
     def is_amid_frame(self) -> bool:
@@ -85,23 +78,10 @@ class FragmentedMessage:
         """
         left = self.left - len(part)
         is_last = self._frame.fin and not left
-        data: str | bytes = part
-        if self._decoder is not None:
-            data = self._decoder.decode(part, final=is_last)
+        data = self.decoder.decode(part, is_last=is_last)
         begins_frame = not self.is_told
         self.left, self.is_told = left, True
         return Piece(data, len(part), left, begins_frame, is_last)
-
-    def recap(self, *, is_masked: bool) -> bytes:
-        """Make the frame that tells wsproto what came before.
-
-        Args:
-            is_masked: Whether wsproto expects a mask.
-
-        """
-        rest = b"" if self._decoder is None else self._decoder.getstate()[0]
-        key = _NO_MASK if is_masked else None
-        return build_header(self.opcode, len(rest), fin=False, masking_key=key) + rest
 
     def restart(self, part: bytes, *, is_masked: bool) -> bytes:
         """Make a frame of what is left of the present one, as far as it is here.
@@ -111,7 +91,7 @@ class FragmentedMessage:
             is_masked: Whether wsproto expects a mask.
 
         """
-        key = _NO_MASK if is_masked else None
+        key = NO_MASK if is_masked else None
         header = build_header(
             Opcode.CONTINUATION, self.left, fin=self._frame.fin, masking_key=key
         )

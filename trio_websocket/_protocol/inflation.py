@@ -5,17 +5,21 @@ Theory of operation
 
 wsproto judges messages, but cannot stop in the middle of inflating one. So it never
 sees a compressed frame: what such a frame holds is inflated here, a bounded part at a
-time, and each part becomes a plain fragment that wsproto is given instead. It looks at
-the order of fragments and at text as it always does.
+time. Where there is no lane, each part becomes a plain fragment that wsproto is given
+instead (``make_fragment``); it looks at the order of fragments and at text as it always
+does. Otherwise the part is told at once (``tell``), and wsproto gets a recap if there
+is something to be judged.
 
-Of each frame at least one fragment is made, so that empty frames are counted; and none
-is made behind the last.
+Of each frame at least one part is told, so that empty frames are counted; and none is
+told behind the last.
 """
 
 from __future__ import annotations
 
 from .deflate import Inflator
+from .events import Piece
 from .frame_header import FrameHeader, Opcode, build_header, mask_payload
+from .part_decoder import NO_MASK, PartDecoder
 
 CHUNK_SIZE = 4096  # bytes: of what is compressed, at once
 STEP_SIZE = 32_768  # bytes: of what comes into being, at once
@@ -23,16 +27,16 @@ STEP_SIZE = 32_768  # bytes: of what comes into being, at once
 WHOLE_STEP_SIZE = 262_144
 _MAX_WHOLE_SIZE = 65_536
 
-_NO_MASK = bytes(4)
-
 
 class Inflation:
     """One compressed message.
 
     Attributes:
+        decoder: What is known of the parts that were told.
         size: How many bytes have come into being.
         left: How many bytes of the present frame were not taken yet.
         has_more: Whether more can come into being without more bytes.
+        has_told: Whether any of the message was told.
         is_done: Whether the message is whole.
 
     """
@@ -42,10 +46,11 @@ class Inflation:
         "_is_masked",
         "_is_told",
         "_key",
-        "_opcode",
         "_position",
         "_takes_end",
+        "decoder",
         "has_more",
+        "has_told",
         "is_done",
         "left",
         "size",
@@ -53,11 +58,12 @@ class Inflation:
 
     def __init__(self, inflator: Inflator, opcode: int, *, is_masked: bool) -> None:
         self._inflator = inflator
-        self._opcode = opcode
+        self.decoder: PartDecoder = PartDecoder(opcode)
         self._is_masked = is_masked
         self.size: int = 0
         self.left: int = 0
         self.has_more: bool = False
+        self.has_told: bool = False
         self.is_done: bool = False
         self._takes_end = False
         self._is_told = False
@@ -72,12 +78,12 @@ class Inflation:
 
         """
         is_untouched = not (self._position or self.size or self._is_told)
-        is_only = self._takes_end and self._opcode != Opcode.CONTINUATION
+        is_only = self._takes_end and not self.has_told
         return is_untouched and is_only and self.left <= min(here, _MAX_WHOLE_SIZE)
 
     def read(self, data: bytes) -> str | bytes | None:
         """Read the whole message; None if it is text and not UTF-8."""
-        if self._opcode == Opcode.BINARY:
+        if self.decoder.opcode == Opcode.BINARY:
             return data
         try:
             return data.decode()
@@ -122,19 +128,38 @@ class Inflation:
         self.is_done = is_last and not self.has_more
         return data
 
-    def tell(self, data: bytes) -> bytes | None:
-        """Make a plain fragment of what has come into being, if it needs one."""
+    def needs_telling(self, data: bytes) -> bool:
+        """Whether what has come into being is to be told, be it nothing."""
         is_frame_over = not (self.left or self.has_more)
-        if not (data or self.is_done or (is_frame_over and not self._is_told)):
-            return None
-        self._is_told = True
+        return bool(data or self.is_done or (is_frame_over and not self._is_told))
+
+    def tell(self, data: bytes) -> Piece:
+        """Tell what has come into being.
+
+        Raises:
+            UnicodeDecodeError: If it is text and not UTF-8. Nothing has changed then.
+
+        """
+        decoded = self.decoder.decode(data, is_last=self.is_done)
+        begins_frame = not self._is_told
+        self._is_told = self.has_told = True
+        return Piece(decoded, len(data), 0, begins_frame, self.is_done)
+
+    def make_fragment(self, data: bytes, *, is_first: bool) -> bytes:
+        """Make a plain fragment of what has come into being.
+
+        Args:
+            data: That.
+            is_first: Whether wsproto knows nothing of the message.
+
+        """
+        self._is_told = self.has_told = True
         header = build_header(
-            self._opcode,
+            self.decoder.opcode if is_first else Opcode.CONTINUATION,
             len(data),
             fin=self.is_done,
-            masking_key=_NO_MASK if self._is_masked else None,
+            masking_key=NO_MASK if self._is_masked else None,
         )
-        self._opcode = Opcode.CONTINUATION
         return header + data
 
     def _unmask(self, chunk: bytes) -> bytes:

@@ -7,12 +7,12 @@ from typing import cast
 
 import pytest
 
+from trio_websocket._connection.arguments import CommonArgs
 from trio_websocket._options import (
     CONN_TIMEOUT,
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
-    CommonArgs,
     ConnectionOptions,
     PerMessageDeflate,
     find_deflate,

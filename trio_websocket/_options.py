@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict, cast
+from typing import Literal, Never, TypeAlias, cast
 
 CONN_TIMEOUT = 60  # seconds; a handshake over a bad mobile network takes ten
 MESSAGE_QUEUE_SIZE = 1  # messages; more only hides that the program is too slow
@@ -67,15 +67,8 @@ Dumps: TypeAlias = Callable[[object], str | bytes]
 Loads: TypeAlias = Callable[[str], object]
 # What makes an Extension, a class that is in a layer above.
 ExtensionMaker: TypeAlias = Callable[[], object]
-
-
-class CommonArgs(TypedDict, total=False):
-    """What every entry point takes beside the parameters that it writes out."""
-
-    compression: Compression
-    extensions: Sequence[ExtensionMaker]
-    json_dumps: Dumps
-    json_loads: Loads
+# It takes a connection, which this layer does not know.
+PingHook: TypeAlias = Callable[[Never, bytes], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +96,8 @@ class ConnectionOptions:
             the defaults of `PerMessageDeflate`, None not at all.
         extensions: What makes the extensions of a connection: classes, or functions
             without arguments. Each is called once for each connection.
+        auto_pong: Whether pings of the peer are answered.
+        on_ping: What is called with the connection and the payload of each ping.
         json_dumps: What makes JSON of a value.
         json_loads: What reads JSON.
 
@@ -119,6 +114,8 @@ class ConnectionOptions:
     disconnect_timeout: float = CONN_TIMEOUT
     compression: Compression = None
     extensions: Sequence[ExtensionMaker] = ()
+    auto_pong: bool = True
+    on_ping: PingHook | None = None
     json_dumps: Dumps = json.dumps
     json_loads: Loads = json.loads
 
@@ -130,6 +127,9 @@ class ConnectionOptions:
         check_timeout("disconnect_timeout", self.disconnect_timeout)
         find_deflate(self.compression)
         _check_makers("extensions", self.extensions)
+        _check_flag("auto_pong", self.auto_pong)
+        if self.on_ping is not None:
+            _check_function("on_ping", self.on_ping)
         _check_function("json_dumps", self.json_dumps)
         _check_function("json_loads", self.json_loads)
 

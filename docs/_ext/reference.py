@@ -28,7 +28,7 @@ import trio_websocket.extensions
 import trio_websocket.frames
 import trio_websocket.testing
 from trio_websocket._client.connect import ConnectArgs
-from trio_websocket._options import CommonArgs
+from trio_websocket._connection.arguments import CommonArgs
 from trio_websocket._server.serve import WrapArgs
 from trio_websocket._server.server import ServerArgs
 

@@ -16,7 +16,7 @@ from trio_websocket import (
     wrap_client_stream,
     wrap_server_stream,
 )
-from trio_websocket._options import CommonArgs
+from trio_websocket._connection.arguments import CommonArgs
 
 from .rig import open_pair, open_rig
 

@@ -82,5 +82,5 @@ class Closed(ConnectionClosed):
 
 async def make_mistakes(connection: WebSocketConnection) -> None:
     await connection.send_message(1)  # type: ignore[arg-type]
-    await connection.ping("text")  # type: ignore[arg-type]
+    await connection.ping("text")  # type: ignore[call-overload]
     connection.path = "/"  # type: ignore[misc]

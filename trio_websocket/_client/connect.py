@@ -15,12 +15,13 @@ closing handshake, which has its own deadline; one that is left by cancellation 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Unpack
 
 import trio
 
+from .._connection.arguments import CommonArgs, check_names
 from .._connection.closing import STREAM_END_TIMEOUT
 from .._connection.connection import WebSocketConnection, make_connection
 from .._connection.link import Farewell, start_link
@@ -31,7 +32,6 @@ from .._options import (
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
-    CommonArgs,
     ConnectionOptions,
 )
 from .._protocol.headers import HeadersLike
@@ -100,6 +100,11 @@ async def open_websocket(
             that messages are compressed; None, the default, offers nothing.
             ``extensions``: classes, or functions without arguments, that make the
             extensions to offer, the best first; see :mod:`trio_websocket.extensions`.
+            ``auto_pong``: whether pings of the peer are answered; True if not given.
+            ``on_ping``: a function that is called with the connection and the payload
+            of each ping. It is not awaited and must not wait: hand on what takes
+            longer. What it raises ends the connection with 1011, and is the cause of
+            the :exc:`ConnectionClosed`.
             ``json_dumps`` and ``json_loads``: functions for
             :meth:`~WebSocketConnection.send_json` and
             :meth:`~WebSocketConnection.get_json` instead of those of :mod:`json`.
@@ -119,7 +124,7 @@ async def open_websocket(
         ValueError: If a value cannot be used; nothing was sent.
 
     """
-    _check_names(more, CommonArgs)
+    check_names(more, CommonArgs)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
@@ -180,8 +185,7 @@ def open_websocket_url(
         connect_timeout: Seconds for the whole opening.
         disconnect_timeout: Seconds for the whole closing.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``compression``, ``extensions``, ``json_dumps`` and ``json_loads``, as
-            there.
+        more: as there.
 
     Returns:
         An async context manager; nothing is dialled before it is entered.
@@ -240,8 +244,8 @@ async def connect_websocket(
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``extensions``, ``json_dumps`` and ``json_loads``.
+        more: ``disconnect_timeout``: seconds for the whole closing; and as in
+            :func:`open_websocket`.
 
     Raises:
         HandshakeError: As in :func:`open_websocket`, here at the ``await``. There is no
@@ -253,7 +257,7 @@ async def connect_websocket(
         No stream is left open and no task is left in the nursery.
 
     """
-    _check_names(more, ConnectArgs)
+    check_names(more, ConnectArgs)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
@@ -295,8 +299,8 @@ async def connect_websocket_url(
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``extensions``, ``json_dumps`` and ``json_loads``.
+        more: ``disconnect_timeout``: seconds for the whole closing; and as in
+            :func:`open_websocket`.
 
     Raises:
         InvalidURL: If it is not the URL of a WebSocket. Also a ``ValueError``.
@@ -350,8 +354,8 @@ async def wrap_client_stream(
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``extensions``, ``json_dumps`` and ``json_loads``.
+        more: ``disconnect_timeout``: seconds for the whole closing; and as in
+            :func:`open_websocket`.
 
     Raises:
         HandshakeError: As in :func:`connect_websocket`.
@@ -360,7 +364,7 @@ async def wrap_client_stream(
         The stream is closed and no task is left in the nursery.
 
     """
-    _check_names(more, ConnectArgs)
+    check_names(more, ConnectArgs)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
@@ -402,14 +406,6 @@ def split_url(
     if ssl_context is False:
         parsed = parse_url(f"ws:{str(url).partition(':')[2]}")
     return parsed.host, parsed.port, parsed.resource, ssl_context
-
-
-def _check_names(options: Mapping[str, object], kind: type) -> None:
-    """Refuse an option that one of the other entry points takes."""
-    for name in options:
-        if name not in kind.__annotations__:
-            msg = f"there is no option {name!r} here"
-            raise TypeError(msg)
 
 
 def _is_cancellation(error: BaseException | None) -> bool:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    Callable,
     Generator,
     Iterable,
     Iterator,
@@ -17,7 +18,8 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from typing import NoReturn, TypeAlias, cast
+from functools import partial
+from typing import Literal, NoReturn, TypeAlias, cast, overload
 
 import trio
 
@@ -115,6 +117,11 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         self._inbox = link.inbox
         self._outbox = link.outbox
         self._sender = link.sender
+        if options.on_ping is not None:
+            hook = cast(
+                "Callable[[WebSocketConnection, bytes], object]", options.on_ping
+            )
+            link.reader.on_ping = partial(hook, self)
 
     def __str__(self) -> str:
         return self._link.name
@@ -218,12 +225,21 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     # Messages.
 
+    @overload
+    async def get_message(self, *, decode: Literal[True] = True) -> str | bytes: ...
+
+    @overload
+    async def get_message(self, *, decode: Literal[False]) -> bytes: ...
+
     @trio.lowlevel.enable_ki_protection
-    async def get_message(self) -> str | bytes:
+    async def get_message(self, *, decode: bool = True) -> str | bytes:
         """Take the next message: str if it was text, bytes if it was binary.
 
         Messages that came before the peer's Close are still delivered after it; once we
         have closed, nothing is.
+
+        Args:
+            decode: False gives text as bytes of UTF-8, too.
 
         Raises:
             ConnectionClosed: If no message will come any more. Its ``__cause__`` is
@@ -237,7 +253,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
         """
         inbox, turns = self._inbox, self._turns
-        if turns.free and len(inbox.messages) > inbox.spare:
+        if turns.free and len(inbox.messages) > inbox.spare and decode:
             turns.free -= 1
             return inbox.messages.popleft()  # noqa: ASYNC910  # see turns
         if turns.free:
@@ -253,6 +269,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             raise self._closing.error() from self._closing.cause
         if turns.is_used_up(inbox.taken_size):
             await inbox.let_others_run()
+        if not decode and isinstance(message, str):
+            return message.encode()  # noqa: ASYNC910  # see turns
         return message  # noqa: ASYNC910  # see turns
 
     @trio.lowlevel.enable_ki_protection
@@ -727,8 +745,20 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
 
     # Pings.
 
+    @overload
+    async def ping(
+        self, payload: bytes | None = None, *, wait: Literal[True] = True
+    ) -> float: ...
+
+    @overload
+    async def ping(
+        self, payload: bytes | None = None, *, wait: Literal[False]
+    ) -> None: ...
+
     @trio.lowlevel.enable_ki_protection
-    async def ping(self, payload: bytes | None = None) -> float:
+    async def ping(
+        self, payload: bytes | None = None, *, wait: bool = True
+    ) -> float | None:
         """Send a ping and wait for its pong (RFC 6455 section 5.5.2).
 
         A pong that answers a later ping settles this one too.
@@ -736,9 +766,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         Args:
             payload: At most 125 bytes, not those of another ping in flight; None draws
                 four random bytes.
+            wait: Whether to wait for the pong; if not, nobody does.
 
         Returns:
-            The round trip in seconds.
+            The round trip in seconds; None without waiting.
 
         Raises:
             ConnectionClosed: If the connection is closed, or ends before the pong.
@@ -754,6 +785,10 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         ping = self._link.round_trips.begin(payload)
         try:
             await self._sender.send_frame(self._engine.send_ping(ping.payload))
+            if not wait:
+                if self._turns.is_used_up(LEAST_SENT_SIZE):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                return None
             await ping.settled.wait()
         finally:
             self._link.round_trips.forget(ping)
@@ -765,7 +800,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
     async def pong(self, payload: bytes | None = None) -> None:
         """Send a pong that nobody asked for, a sign of life (RFC 6455 section 5.5.3).
 
-        Pings of the peer are answered without this.
+        Pings of the peer are answered without this, unless ``auto_pong`` is off.
 
         Args:
             payload: At most 125 bytes; None sends an empty one.

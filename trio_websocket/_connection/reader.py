@@ -41,9 +41,10 @@ When the reader stops in front of something it parks; whoever changes what it wa
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeGuard
 
 import trio
@@ -71,8 +72,11 @@ from .outbox import Outbox
 from .per_run import PerRun
 from .round_trips import RoundTrips
 
+logger = logging.getLogger("trio-websocket")
+
 _POLICY_VIOLATION = 1008
 _MESSAGE_TOO_BIG = 1009
+_INTERNAL_ERROR = 1011
 _MAX_FINISHING_SIZE = 4_194_304  # bytes: more than a receive can hold uncompressed
 _EVENTS_PER_TURN = 32  # less than a millisecond of work, so that floods delay nobody
 _RECEIVES_PER_CALL = 16  # as above, for a task that receives for itself
@@ -113,9 +117,15 @@ def reads_now(stream: object) -> TypeGuard[ReadsNow]:
 
 
 class Reader:
-    """The receiving half of one connection."""
+    """The receiving half of one connection.
+
+    Attributes:
+        on_ping: What is called with the payload of each ping.
+
+    """
 
     __slots__ = (
+        "_answers_pings",
         "_assembler",
         "_closing",
         "_engine",
@@ -137,6 +147,7 @@ class Reader:
         "_too_big",
         "_violation",
         "_wait_scope",
+        "on_ping",
     )
 
     def __init__(
@@ -156,6 +167,8 @@ class Reader:
         self._receive_size = options.receive_buffer_size
         self._max_size = options.max_message_size
         self._max_plain_size = int(min(options.max_message_size, sys.maxsize))
+        self._answers_pings = options.auto_pong
+        self.on_ping: Callable[[bytes], object] | None = None
         self._is_flowing = False
         self._stream_error: Exception | None = None
         self._assembler: Assembler | None = None  # the lane needs none
@@ -508,8 +521,17 @@ class Reader:
 
     def _answer(self, payload: bytes) -> None:
         # A ping behind our Close is not answered: the peer will not wait for it.
-        if self._engine.state in MAY_SEND_MESSAGES:
+        if self._engine.state not in MAY_SEND_MESSAGES:
+            return
+        if self._answers_pings:
             self._outbox.post(self._engine.send_pong(payload), is_pong=True)
+        if self.on_ping is not None:
+            try:
+                self.on_ping(payload)
+            except Exception as error:
+                logger.exception("a function for pings has failed")
+                self.refuse(_INTERNAL_ERROR, "a function for pings has failed")
+                self._closing.cause = error
 
     def _stop(self, event: ViolationFound) -> None:
         if self._inbox.is_closed:

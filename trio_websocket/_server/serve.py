@@ -7,13 +7,13 @@ from typing import NoReturn, Unpack
 
 import trio
 
+from .._connection.arguments import CommonArgs, check_names
 from .._errors import InvalidHandshake
 from .._options import (
     CONN_TIMEOUT,
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
-    CommonArgs,
     ConnectionOptions,
 )
 from .._protocol.server_handshake import Refusal, ServerHandshake
@@ -65,9 +65,7 @@ async def serve_websocket(  # noqa: ASYNC114, ASYNC128  # run() tells task_statu
         connect_timeout: Seconds from the accepted stream to the whole request.
         disconnect_timeout: Seconds for the closing handshake.
         task_status: Told the server, once it listens.
-        more: ``on_handler_error``, ``shutdown_timeout``, ``compression``,
-            ``extensions``, ``json_dumps`` and ``json_loads``, see
-            :class:`WebSocketServer`.
+        more: As in :class:`WebSocketServer`.
 
     Raises:
         OSError: If an address cannot be bound.
@@ -118,9 +116,9 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         message_queue_size: How many received messages may wait unread.
         max_message_size: The most bytes of a message that is received.
         receive_buffer_size: The most bytes that are read at once.
-        more: ``disconnect_timeout``: seconds for the whole closing; ``compression``,
-            ``extensions``, ``json_dumps`` and ``json_loads``, see
-            :class:`WebSocketServer`.
+        more: ``disconnect_timeout``: seconds for the whole closing; and what
+            :class:`WebSocketServer` says of connections: ``compression``,
+            ``extensions``, ``auto_pong``, ``on_ping``, ``json_dumps``, ``json_loads``.
 
     Returns:
         The request, to be accepted or rejected.
@@ -134,11 +132,12 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
         The stream is closed.
 
     """
+    check_names(more, WrapArgs)
     options = ConnectionOptions(
         message_queue_size=message_queue_size,
         max_message_size=max_message_size,
         receive_buffer_size=receive_buffer_size,
-        **_read(**more),
+        **more,
     )
     handshake = ServerHandshake()
     is_good = False
@@ -153,12 +152,3 @@ async def wrap_server_stream(  # noqa: PLR0917  # as trio-websocket had it
             await drop(stream)  # noqa: ASYNC102  # it has a shield
     exchange = Exchange(stream, handshake, request, nursery=nursery, options=options)
     return WebSocketRequest(exchange, request)
-
-
-def _read(**more: Unpack[WrapArgs]) -> WrapArgs:
-    # Of the options of a connection one is none of this: a request is waited for.
-    unknown = more.keys() - WrapArgs.__optional_keys__
-    if unknown:
-        name = min(unknown)
-        raise TypeError(f"wrap_server_stream() has no keyword argument {name!r}")
-    return more

@@ -9,6 +9,7 @@ from typing import NoReturn, Unpack
 
 import trio
 
+from .._connection.arguments import CommonArgs
 from .._connection.link import Farewell
 from .._endpoint import Endpoint, find_listener_endpoint
 from .._options import (
@@ -16,7 +17,6 @@ from .._options import (
     MAX_MESSAGE_SIZE,
     MESSAGE_QUEUE_SIZE,
     RECEIVE_BYTES,
-    CommonArgs,
     ConnectionOptions,
     check_timeout,
 )
@@ -69,6 +69,11 @@ class WebSocketServer:
             messages for clients that offer it; None, the default, does not.
             ``extensions``: classes, or functions without arguments, that make the
             extensions to accept; see :mod:`trio_websocket.extensions`.
+            ``auto_pong``: whether pings of the peer are answered; True if not given.
+            ``on_ping``: a function that is called with the connection and the payload
+            of each ping. It is not awaited and must not wait: hand on what takes
+            longer. What it raises ends the connection with 1011, and is the cause of
+            the :exc:`ConnectionClosed`.
             ``json_dumps`` and ``json_loads``: functions for
             :meth:`~WebSocketConnection.send_json` and
             :meth:`~WebSocketConnection.get_json` instead of those of :mod:`json`.

@@ -120,7 +120,9 @@ class ByteStream(trio.abc.Stream):
         """
         await self._link.closing.close_and_wait(_NORMAL_CLOSURE, None)
 
-    async def _receive(self, limit: int) -> bytes:
+    async def _receive(  # noqa: ASYNC910  # something may be here
+        self, limit: int
+    ) -> bytes:
         while True:
             is_amid_message = self._message is not None
             try:
@@ -128,9 +130,11 @@ class ByteStream(trio.abc.Stream):
                     self._message = await self._open()
                 data = await self._message.take(limit)
             except ConnectionClosed as closed:
-                return self._end(closed, is_amid_message=is_amid_message)
+                return self._end(  # noqa: ASYNC910  # as above
+                    closed, is_amid_message=is_amid_message
+                )
             if data:
-                return data
+                return data  # noqa: ASYNC910  # as above
             self._message.leave()
             self._message = None
 

@@ -225,7 +225,7 @@ class Reader:
         self._is_finishing = True
         limit = max(_MAX_FINISHING_SIZE, 2 * self._max_size)
         while self._pump() is None and self._inbox.unread_size < limit:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # noqa: ASYNC110  # others run meanwhile
 
     def refill(self, limit: int, *, is_more: bool) -> None:
         """Decode messages for a task that asks; see ``Refill``."""

@@ -224,8 +224,10 @@ class Reader:
         """
         self._is_finishing = True
         limit = max(_MAX_FINISHING_SIZE, 2 * self._max_size)
-        while self._pump() is None and self._inbox.unread_size < limit:
-            await trio.lowlevel.checkpoint()  # noqa: ASYNC110  # others run meanwhile
+        while self._pump() is None:
+            if self._inbox.unread_size >= limit:
+                return  # noqa: ASYNC910  # as above
+            await trio.lowlevel.checkpoint()
 
     def refill(self, limit: int, *, is_more: bool) -> None:
         """Decode messages for a task that asks; see ``Refill``."""

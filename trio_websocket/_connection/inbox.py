@@ -406,17 +406,17 @@ class Inbox:
         """Take the next part of the message that is being read; None at its end.
 
         Raises:
-            InboxClosed: If the rest of the message will not come.
+            InboxClosed: If the rest of the message will not come, or was left.
 
         Cancellation:
             A cancelled call takes nothing.
 
         """
         while not incoming.parts:
-            if incoming.is_whole:
-                return None  # noqa: ASYNC910  # as above
             if incoming.is_broken:
                 raise InboxClosed
+            if incoming.is_whole:
+                return None  # noqa: ASYNC910  # as above
             self._advance()
             if not (incoming.parts or incoming.is_over):
                 self._on_taken()
@@ -428,6 +428,8 @@ class Inbox:
     def leave(self) -> None:
         """Have the next task take messages, whatever is left of this one."""
         assert self._lock is not None
+        assert self.incoming is not None
+        self.incoming.break_off(discard=True)
         self.incoming = None
         self._note_streaming()
         self._release(self._lock)

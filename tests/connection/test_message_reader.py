@@ -1133,3 +1133,355 @@ async def test_a_limit_of_0_lets_an_empty_message_pass() -> None:
         async with rig.connection.message_reader(max_bytes=0) as reader:
             assert await reader.read() == ""
         await check_connection(rig)
+
+
+# The order of the calls.
+
+
+async def test_all_who_want_a_message_are_served_in_the_order_of_their_calls() -> None:
+    """Each message goes to one, by whatever call."""
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        served: list[tuple[str, object]] = []
+        connection = rig.connection
+
+        async def read(name: str) -> None:
+            async with connection.message_reader() as reader:
+                first = await reader.read(1)
+                served.append((name, first))
+                await settle()
+                served.append((name, await reader.read()))
+
+        async def get(name: str) -> None:
+            served.append((name, await connection.get_message()))
+
+        async def get_several(name: str) -> None:
+            served.extend((name, each) for each in await connection.get_messages(1))
+
+        async def receive(name: str) -> None:
+            served.append((name, await connection.receive()))
+
+        async def iterate(name: str) -> None:
+            served.append((name, await anext(connection)))
+
+        async def get_text(name: str) -> None:
+            served.append((name, await connection.get_text()))
+
+        calls = [get, read, get_several, read, receive, iterate, read, read, get_text]
+        expected: list[tuple[str, object]] = []
+        for number, call in enumerate(calls * 2):
+            nursery.start_soon(call, str(number))
+            await settle()
+            text = f"{number:02}"
+            parts = [text[0], text[1:]] if call is read else [text]
+            expected += [(str(number), part) for part in parts]
+        for number in range(len(expected)):
+            await send_message(rig.peer, TEXT, f"{number:02}".encode(), cuts=(1,))
+            if len(served) == len(expected):
+                break
+        await settle()
+        while nursery.child_tasks:
+            await settle()
+        assert served == expected
+        rest = [await connection.get_message() for _ in range(8)]
+        assert rest == [f"{number:02}" for number in range(18, 26)]
+        await check_connection(rig)
+
+
+async def test_a_task_cannot_ask_for_the_next_message_within_its_own_block() -> None:
+    async with open_rig() as rig:
+        connection = rig.connection
+        await rig.peer.send_text("one")
+        await rig.peer.send_text("two")
+        async with connection.message_reader() as reader:
+            for call in (
+                connection.get_message,
+                connection.get_messages,
+                connection.receive,
+                connection.get_text,
+                connection.message_reader().__aenter__,
+                connection.__anext__,
+            ):
+                with pytest.raises(RuntimeError, match="message of its own"):
+                    await call()
+            assert await reader.read() == "one"
+        assert await connection.get_message() == "two"
+        await check_connection(rig)
+
+
+async def test_a_call_that_is_cancelled_leaves_the_queue() -> None:
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        connection = rig.connection
+        scopes = [trio.CancelScope() for _ in range(4)]
+        parts: list[str | bytes] = []
+
+        async def get(scope: trio.CancelScope) -> None:
+            with scope:
+                await connection.get_message()
+
+        async def read(scope: trio.CancelScope) -> None:
+            with scope:
+                await read_message(connection, parts)
+
+        for scope, call in zip(scopes, (get, read, read, get), strict=True):
+            nursery.start_soon(call, scope)
+            await settle()
+        await rig.peer.send_frame(TEXT, b"for nobody who went", fin=False)
+        await settle()
+        scopes[1].cancel()
+        await settle()
+        scopes[0].cancel()
+        scopes[3].cancel()
+        await settle()
+        await rig.peer.send_frame(CONTINUATION, b"!")
+        await settle()
+        assert "".join(map(str, parts)) == "for nobody who went!"
+        await check_connection(rig)
+
+
+async def test_who_is_next_in_the_queue_gets_at_once_what_has_come() -> None:
+    """S-65: of a message that the first had waited for."""
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def get() -> None:
+            with scope:
+                await rig.connection.get_message()
+
+        nursery.start_soon(get)
+        await settle()
+        parts: list[str] = []
+
+        async def read() -> None:
+            async with rig.connection.message_reader() as reader:
+                parts.append(str(await reader.read(5)))
+
+        nursery.start_soon(read)
+        await settle()
+        await rig.peer.send_frame(TEXT, b"start", fin=False)
+        await settle()
+        assert parts == []
+        scope.cancel()
+        await settle()
+        assert parts == ["start"]
+        await rig.peer.send_frame(CONTINUATION)
+        await check_connection(rig)
+
+
+@pytest.mark.parametrize("end", ["peer_closes", "peer_vanishes", "aclose", "abort"])
+async def test_all_who_wait_wake_when_the_connection_ends(
+    autojump_clock: trio.testing.MockClock, end: str
+) -> None:
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        await rig.peer.send_frame(BINARY, fin=False)
+        reader = await rig.connection.message_reader().__aenter__()
+        connection = rig.connection
+        woken = 0
+
+        async def wait(call: Callable[[], Awaitable[object]]) -> None:
+            nonlocal woken
+            with pytest.raises(
+                (ConnectionClosed, trio.EndOfChannel, trio.ClosedResourceError)
+            ):
+                await call()
+            woken += 1
+
+        calls: list[Callable[[], Awaitable[object]]] = [
+            reader.read,
+            connection.get_message,
+            connection.message_reader().__aenter__,
+            connection.get_messages,
+            connection.message_reader().__aenter__,
+        ]
+        for call in calls:
+            nursery.start_soon(wait, call)
+            await settle()
+        if end == "peer_closes":
+            await rig.peer.send_close()
+        elif end == "peer_vanishes":
+            await rig.peer.aclose()
+        else:
+            nursery.start_soon(getattr(connection, end))
+        await settle()
+        assert woken == len(calls)
+
+
+async def test_messages_behind_one_that_is_read_are_kept_for_who_waits() -> None:
+    """Also if the peer closed since; but its Close is not answered before."""
+    async with open_rig(options=ConnectionOptions(message_queue_size=5)) as rig:
+        connection = rig.connection
+        await send_message(rig.peer, TEXT, b"one", cuts=(1,))
+        got: list[str | bytes] = []
+
+        async def get_all() -> None:
+            async for message in connection:
+                got.append(message)
+
+        async with trio.open_nursery() as nursery:
+            async with connection.message_reader() as reader:
+                nursery.start_soon(get_all)
+                assert await reader.read() == "one"
+                await rig.peer.send_text("two")
+                await rig.peer.send_text("three")
+                await rig.peer.send_close(1001)
+                await settle()
+                assert got == []
+                await connection.send_message("still open")
+            assert (await rig.peer.receive_frame()).payload == b"still open"
+            assert (await rig.peer.receive_close())[0] == 1001
+            await rig.peer.aclose()
+        assert got == ["two", "three"]
+
+
+async def test_a_violation_behind_a_message_waits_for_the_end_of_the_block() -> None:
+    async with open_rig() as rig:
+        await rig.peer.send_text("one")
+        await rig.peer.send_frame(TEXT, b"\xff")
+        async with rig.connection.message_reader() as reader:
+            assert await reader.read() == "one"
+            await settle()
+            await rig.connection.send_message("reply")
+        assert (await rig.peer.receive_frame()).payload == b"reply"
+        assert (await rig.peer.receive_close())[0] == 1007
+
+
+# What comes between.
+
+
+async def test_pings_are_answered_while_a_reader_waits() -> None:
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        await rig.peer.send_frame(TEXT, b"start", fin=False)
+        async with rig.connection.message_reader() as reader:
+            assert await reader.read(5) == "start"
+            # While a part is being worked on, and while the next is awaited.
+            for _ in range(2):
+                await check_connection_of(rig)
+                nursery.start_soon(reader.read, 1)
+                await settle()
+                await check_connection_of(rig)
+                await rig.peer.send_frame(CONTINUATION, b"x", fin=False)
+                await settle()
+
+
+async def test_a_flood_of_pings_within_a_message_delays_no_part() -> None:
+    async with open_rig() as rig:
+        stream = b""
+        for number in range(10):
+            stream += build_frame(
+                rig.peer, CONTINUATION if number else TEXT, b"x", fin=number == 9
+            )
+            stream += build_frame(rig.peer, PONG, b"") * 100
+        await rig.peer.send_bytes(stream)
+        async with rig.connection.message_reader() as reader:
+            assert await reader.read() == "x" * 10
+        await check_connection(rig)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_what_is_not_wanted_beside_a_reader_does_not_touch_it(
+    *, is_read: bool
+) -> None:
+    """With ``cancel_on_close`` messages that nobody waits for are dropped."""
+    async with open_rig() as rig:
+        connection = rig.connection
+        async with connection.cancel_on_close(discard=True):
+            if not is_read:
+                await send_message(rig.peer, TEXT, b"dropped", cuts=(2,))
+                await settle()
+            async with trio.open_nursery() as nursery:
+                parts: list[str | bytes] = []
+                nursery.start_soon(read_message, connection, parts)
+                await settle()
+                await send_message(rig.peer, TEXT, b"read", cuts=(2,))
+                await settle()
+            assert "".join(map(str, parts)) == "read"
+        await check_connection(rig)
+
+
+# One message on to another connection.
+
+
+@plain_or_compressed
+@pytest.mark.parametrize("fragment_size", [None, 1000])
+async def test_messages_go_there_and_back_while_they_arrive(
+    open_stream_pair: OpenStreamPair,
+    transport: str,
+    fragment_size: int | None,
+    *,
+    is_compressed: bool,
+) -> None:
+    """S-71: in both directions at once."""
+    messages: list[str | bytes] = [
+        random.Random(0).randbytes(300_000),
+        "é€😀" * 30_000,
+        "",
+        b"",
+        "short",
+        bytes(1_000_000),
+    ]
+
+    async def echo(connection: WebSocketConnection) -> None:
+        for _ in messages:
+            async with connection.message_reader() as reader:
+                await connection.forward_message(reader, fragment_size=fragment_size)
+
+    async def send(connection: WebSocketConnection) -> None:
+        for message in messages:
+            await connection.send_message(message)
+
+    async with (
+        open_stream_pair(transport) as streams,
+        open_pair(streams, is_compressed=is_compressed) as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(echo, server)
+        nursery.start_soon(send, client)
+        for message in messages:
+            assert await client.get_message() == message
+
+
+@needs_tracemalloc
+@plain_or_compressed
+async def test_an_echo_of_a_large_message_needs_little_memory(
+    open_stream_pair: OpenStreamPair, *, is_compressed: bool
+) -> None:
+    """S-71."""
+    block = random.Random(1).randbytes(65_536) + bytes(196_608)
+    count = 80  # blocks: 20 MiB
+    async with (
+        open_stream_pair("socket") as streams,
+        open_pair(streams, is_compressed=is_compressed) as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+
+        async def echo() -> None:
+            async with server.message_reader() as reader:
+                await server.forward_message(reader)
+
+        async def send() -> None:
+            async with client.message_writer() as writer:
+                for _ in range(count):
+                    await writer.send(block)
+
+        tracemalloc.start()
+        nursery.start_soon(echo)
+        nursery.start_soon(send)
+        async with client.message_reader() as reader:
+            assert isinstance(reader, BytesReader)
+            for _ in range(count):
+                assert await reader.read_exactly(len(block)) == block
+            assert await reader.read() == b""
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 6 * MEBIBYTE
+
+
+async def test_a_message_that_breaks_off_is_not_forwarded_as_whole() -> None:
+    async with open_reader(BINARY, b"half") as (rig, reader), open_rig() as other:
+        with pytest.raises(ConnectionClosed) as caught:
+            await rig.peer.aclose()
+            await other.connection.forward_message(reader)
+        assert caught.value.reason is not None
+        assert caught.value.reason.code == 1006
+        first = await other.peer.receive_frame()
+        assert (first.opcode, first.payload, first.fin) == (BINARY, b"half", False)
+        assert (await other.peer.receive_close())[0] == 1011

@@ -277,7 +277,12 @@ class Inbox:
         if not self.is_dry:
             # The reader may have stopped in front of what there is room for now.
             self._on_taken()
-        await ticket.wait()
+        try:
+            await ticket.wait()
+        except trio.Cancelled:
+            if self.wants_parts:
+                self._advance()  # what has begun is for the next in the queue
+            raise
         message = ticket.message
         if message is None:
             raise InboxClosed

@@ -13,6 +13,7 @@ import trio_websocket.frames
 import trio_websocket.testing
 
 NAMES = {
+    "BytesReader",
     "CloseCode",
     "CloseReason",
     "ConnectionClosed",
@@ -24,10 +25,13 @@ NAMES = {
     "DisconnectionTimeout",
     "Endpoint",
     "HandshakeError",
+    "IncompleteMessage",
     "InvalidHandshake",
     "InvalidURL",
+    "MessageWriter",
     "PerMessageDeflate",
     "ProtocolViolation",
+    "TextReader",
     "WebSocketConnection",
     "WebSocketError",
     "WebSocketRequest",
@@ -42,7 +46,7 @@ NAMES = {
     "wrap_client_stream",
     "wrap_server_stream",
 }
-CONSTANTS = {"lane"}
+CONSTANTS = {"MessageReader", "lane"}  # and what stands for several types
 NAMES_FOR_FRAMES = {"Frame", "FrameParser", "FrameStream", "Opcode"}
 NAMES_FOR_TESTS = {"FaultyStream", "RawFrame", "RawPeer", "open_connection_pair"}
 

@@ -7,14 +7,13 @@ make a difference; what only the reader itself decides is shown in memory.
 from __future__ import annotations
 
 import array
+import hashlib
 import math
-import random
 import sys
 import tracemalloc
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -32,7 +31,7 @@ from trio_websocket import (
 )
 from trio_websocket._options import ConnectionOptions
 from trio_websocket._protocol.frame_header import Opcode, build_header, mask_payload
-from trio_websocket.testing import FaultyStream, RawPeer
+from trio_websocket.testing import RawPeer
 
 from .rig import OpenStreamPair, Rig, open_pair, open_rig, settle
 
@@ -49,6 +48,11 @@ needs_tracemalloc = pytest.mark.skipif(
 both_roles = pytest.mark.parametrize("is_client", [True, False])
 both_kinds = pytest.mark.parametrize("opcode", [TEXT, BINARY])
 plain_or_compressed = pytest.mark.parametrize("is_compressed", [False, True])
+
+
+def make_noise(size: int) -> bytes:
+    """Make bytes that cannot be compressed, the same each time."""
+    return hashlib.shake_128(b"noise").digest(size)
 
 
 # What the peer does.
@@ -122,9 +126,11 @@ async def read_parts(reader: MessageReader) -> list[str | bytes]:
 
 
 async def read_message(
-    connection: WebSocketConnection, parts: list[str | bytes]
+    connection: WebSocketConnection,
+    parts: list[str | bytes],
+    max_bytes: int | None = None,
 ) -> None:
-    async with connection.message_reader() as reader:
+    async with connection.message_reader(max_bytes=max_bytes) as reader:
         parts += await read_parts(reader)
 
 
@@ -322,7 +328,7 @@ async def test_a_message_that_was_stopped_as_too_big_can_be_read(
 async def test_a_message_that_is_too_large_for_one_is_read_in_parts(
     open_stream_pair: OpenStreamPair, transport: str, *, is_compressed: bool
 ) -> None:
-    message = random.Random(0).randbytes(3 * MEBIBYTE)
+    message = make_noise(3 * MEBIBYTE)
     async with (
         open_stream_pair(transport) as streams,
         open_pair(streams, is_compressed=is_compressed) as (client, server),
@@ -387,7 +393,7 @@ async def test_whoever_stops_reading_stops_the_peer_and_holds_little(
 async def check_back_pressure(rig: Rig, *, is_compressed: bool) -> None:
     chunk = bytes(MEBIBYTE)
     if is_compressed:
-        chunk = random.Random(0).randbytes(MEBIBYTE)
+        chunk = make_noise(MEBIBYTE)
         chunk = compress(chunk) + TAIL
     await rig.peer.send_bytes(
         build_frame(rig.peer, BINARY, b"", length=2**40, rsv=4 * is_compressed)
@@ -554,13 +560,11 @@ async def test_what_came_is_read_and_then_why_there_is_no_more(
 async def check_end(
     rig: Rig, reader: MessageReader, code: int | None, expected: str
 ) -> None:
-    parts: list[str | bytes] = []
     assert isinstance(reader, TextReader)
+    if expected:
+        assert await reader.read(len(expected)) == expected
     with pytest.raises(ConnectionClosed) as caught:
-        async for part in reader:
-            parts.append(part)
-    # Of the frame that breaks the rule, what is good may be told.
-    assert "".join(map(str, parts)) in (expected, expected + "ok")
+        await reader.read()
     assert caught.value.reason is not None
     assert caught.value.reason.code == (code or 1006)
     if code in (1002, 1007):
@@ -920,11 +924,15 @@ async def leave_by_break(rig: Rig) -> None:
                 break
 
 
+async def raise_amid(rig: Rig) -> None:
+    async with rig.connection.message_reader() as reader:
+        await reader.read(1)
+        raise KeyError("mine")
+
+
 async def leave_by_exception(rig: Rig) -> None:
     with pytest.raises(KeyError, match="mine"):
-        async with rig.connection.message_reader() as reader:
-            await reader.read(1)
-            raise KeyError("mine")
+        await raise_amid(rig)
 
 
 async def leave_by_timeout(rig: Rig) -> None:
@@ -1113,8 +1121,7 @@ async def send_too_much(
 
 async def check_too_large(connection: WebSocketConnection) -> None:
     with pytest.raises(ConnectionClosed) as caught:
-        async with connection.message_reader(max_bytes=299) as reader:
-            await reader.read()
+        await read_message(connection, [], max_bytes=299)
     assert caught.value.reason is not None
     assert caught.value.reason.code == 1009
     with pytest.raises(ConnectionClosed):
@@ -1138,52 +1145,62 @@ async def test_a_limit_of_0_lets_an_empty_message_pass() -> None:
 # The order of the calls.
 
 
-async def test_all_who_want_a_message_are_served_in_the_order_of_their_calls() -> None:
-    """Each message goes to one, by whatever call."""
-    async with open_rig() as rig, trio.open_nursery() as nursery:
-        served: list[tuple[str, object]] = []
-        connection = rig.connection
+Served = list[tuple[str, object]]
+Take = Callable[[WebSocketConnection, str, Served], Awaitable[None]]
 
-        async def read(name: str) -> None:
-            async with connection.message_reader() as reader:
-                first = await reader.read(1)
-                served.append((name, first))
-                await settle()
-                served.append((name, await reader.read()))
 
-        async def get(name: str) -> None:
-            served.append((name, await connection.get_message()))
-
-        async def get_several(name: str) -> None:
-            served.extend((name, each) for each in await connection.get_messages(1))
-
-        async def receive(name: str) -> None:
-            served.append((name, await connection.receive()))
-
-        async def iterate(name: str) -> None:
-            served.append((name, await anext(connection)))
-
-        async def get_text(name: str) -> None:
-            served.append((name, await connection.get_text()))
-
-        calls = [get, read, get_several, read, receive, iterate, read, read, get_text]
-        expected: list[tuple[str, object]] = []
-        for number, call in enumerate(calls * 2):
-            nursery.start_soon(call, str(number))
-            await settle()
-            text = f"{number:02}"
-            parts = [text[0], text[1:]] if call is read else [text]
-            expected += [(str(number), part) for part in parts]
-        for number in range(len(expected)):
-            await send_message(rig.peer, TEXT, f"{number:02}".encode(), cuts=(1,))
-            if len(served) == len(expected):
-                break
+async def take_by_reading(
+    connection: WebSocketConnection, name: str, served: Served
+) -> None:
+    async with connection.message_reader() as reader:
+        part = await reader.read(1)
         await settle()
-        while nursery.child_tasks:
-            await settle()
-        assert served == expected
-        rest = [await connection.get_message() for _ in range(8)]
-        assert rest == [f"{number:02}" for number in range(18, 26)]
+        assert isinstance(reader, TextReader)
+        served.append((name, f"{part}{await reader.read()}"))
+
+
+def take_by(call: Callable[[WebSocketConnection], Awaitable[object]]) -> Take:
+    async def take(connection: WebSocketConnection, name: str, served: Served) -> None:
+        served.append((name, await call(connection)))
+
+    return take
+
+
+async def get_one_of_many(connection: WebSocketConnection) -> object:
+    [message] = await connection.get_messages(1)
+    return message
+
+
+WAYS_TO_TAKE = [
+    take_by(WebSocketConnection.get_message),
+    take_by_reading,
+    take_by(get_one_of_many),
+    take_by_reading,
+    take_by(WebSocketConnection.receive),
+    take_by(WebSocketConnection.__anext__),
+    take_by_reading,
+    take_by_reading,
+    take_by(WebSocketConnection.get_text),
+] * 2
+
+
+@pytest.mark.parametrize("is_fragmented", [True, False])
+async def test_all_who_want_a_message_are_served_in_the_order_of_their_calls(
+    *, is_fragmented: bool
+) -> None:
+    """Each message goes to one, by whatever call."""
+    async with open_rig() as rig:
+        served: Served = []
+        count = len(WAYS_TO_TAKE)
+        async with trio.open_nursery() as nursery:
+            for number, take in enumerate(WAYS_TO_TAKE):
+                nursery.start_soon(take, rig.connection, f"{number:02}", served)
+                await settle()
+            for number in range(count):
+                await send_message(
+                    rig.peer, TEXT, b"%02d" % number, cuts=(1,) * is_fragmented
+                )
+        assert served == [(f"{number:02}",) * 2 for number in range(count)]
         await check_connection(rig)
 
 
@@ -1313,8 +1330,7 @@ async def test_messages_behind_one_that_is_read_are_kept_for_who_waits() -> None
         got: list[str | bytes] = []
 
         async def get_all() -> None:
-            async for message in connection:
-                got.append(message)
+            got.extend([message async for message in connection])
 
         async with trio.open_nursery() as nursery:
             async with connection.message_reader() as reader:
@@ -1411,7 +1427,7 @@ async def test_messages_go_there_and_back_while_they_arrive(
 ) -> None:
     """S-71: in both directions at once."""
     messages: list[str | bytes] = [
-        random.Random(0).randbytes(300_000),
+        make_noise(300_000),
         "é€😀" * 30_000,
         "",
         b"",
@@ -1445,7 +1461,7 @@ async def test_an_echo_of_a_large_message_needs_little_memory(
     open_stream_pair: OpenStreamPair, *, is_compressed: bool
 ) -> None:
     """S-71."""
-    block = random.Random(1).randbytes(65_536) + bytes(196_608)
+    block = make_noise(65_536) + bytes(196_608)
     count = 80  # blocks: 20 MiB
     async with (
         open_stream_pair("socket") as streams,
@@ -1477,8 +1493,8 @@ async def test_an_echo_of_a_large_message_needs_little_memory(
 
 async def test_a_message_that_breaks_off_is_not_forwarded_as_whole() -> None:
     async with open_reader(BINARY, b"half") as (rig, reader), open_rig() as other:
+        await rig.peer.aclose()
         with pytest.raises(ConnectionClosed) as caught:
-            await rig.peer.aclose()
             await other.connection.forward_message(reader)
         assert caught.value.reason is not None
         assert caught.value.reason.code == 1006

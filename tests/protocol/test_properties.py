@@ -391,6 +391,7 @@ class Witness:
         self,
         script: Script,
         lane: Lane | None,
+        *,
         portions: Sequence[int] = (),
         buffer: ReceiveBuffer | None = None,
         in_parts: Sequence[bool] = (False,),
@@ -488,7 +489,7 @@ class Hearing:
         self._script = script
         self._witnesses = [Witness(script, lane) for lane in LANES.values()]
         *_, fastest = filter(None, LANES.values())
-        self._witnesses.append(Witness(script, fastest, script.portions))
+        self._witnesses.append(Witness(script, fastest, portions=script.portions))
         # And two that share a buffer.
         viewing = ViewingLane(fastest)
         self._witnesses += [Witness(script, viewing, buffer=BUFFER) for _ in range(2)]

@@ -362,6 +362,7 @@ class Inbox:
             if self.messages:
                 message = self.messages.popleft()
                 self._begin(max_size, message).complete(message)
+                self._on_taken()
             elif self.is_closed:
                 raise InboxClosed
             else:

@@ -24,6 +24,10 @@ def begin(message: FragmentedMessage, frame: bytes) -> bytes:
     return frame[header.size :]
 
 
+def is_amid(message: FragmentedMessage) -> bool:
+    return message.is_amid_frame
+
+
 def make_message(opcode: Opcode, frame: bytes) -> FragmentedMessage:
     message = FragmentedMessage(opcode, PYTHON_LANE)
     begin(message, frame)
@@ -51,15 +55,15 @@ def test_a_payload_is_unmasked_from_any_byte_on(name: str, key: bytes | None) ->
 
 def test_parts_tell_how_much_of_the_frame_is_to_come() -> None:
     message = make_message(BINARY, build_frame(BINARY, bytes(5), None, fin=False))
-    assert message.is_amid_frame
+    assert is_amid(message)
     assert message.tell(b"") == Piece(b"", 0, 5, begins_frame=True, is_last=False)
     assert message.tell(b"ab") == Piece(b"ab", 2, 3, begins_frame=False, is_last=False)
     assert message.tell(b"cde") == Piece(b"cde", 3, 0, False, False)
-    assert not message.is_amid_frame
+    assert not is_amid(message)
     begin(message, build_frame(CONTINUATION, b"", None))
-    assert message.is_amid_frame
+    assert is_amid(message)
     assert message.tell(b"") == Piece(b"", 0, 0, begins_frame=True, is_last=True)
-    assert not message.is_amid_frame
+    assert not is_amid(message)
 
 
 def test_text_is_told_in_whole_characters() -> None:
@@ -80,7 +84,7 @@ def test_text_that_is_not_utf_8_changes_nothing(part: bytes, *, fin: bool) -> No
         with pytest.raises(UnicodeDecodeError):
             message.tell(part)
         assert message.left == len(part)
-        assert message.is_amid_frame
+        assert is_amid(message)
 
 
 @SIDES

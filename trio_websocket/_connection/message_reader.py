@@ -104,7 +104,8 @@ class Source(Generic[_Part]):
             except BaseException:
                 self._put_back(parts)
                 raise
-        return parts[0] if len(parts) == 1 else self._join(parts)
+        taken = parts[0] if len(parts) == 1 else self._join(parts)
+        return taken  # noqa: ASYNC910  # as above
 
     def leave(self) -> None:
         """Be done with the message, wherever in it this is."""
@@ -145,8 +146,8 @@ class Source(Generic[_Part]):
         start, self._position = self._position, self._position + limit
         if not start and limit >= len(self._rest):
             part, self._rest, self._position = self._rest, self._nothing, 0
-            return part
-        return self._rest[start : self._position]
+            return part  # noqa: ASYNC910  # as above
+        return self._rest[start : self._position]  # noqa: ASYNC910  # as above
 
     async def _take_part(self) -> Part | None:  # noqa: ASYNC910  # it may be here
         try:

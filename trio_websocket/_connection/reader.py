@@ -211,7 +211,9 @@ class Reader:
         """
         self._is_finishing = True
         limit = max(_MAX_FINISHING_SIZE, 2 * self._max_size)
-        while self._pump() is None and self._inbox.unread_size < limit:  # noqa: ASYNC110  # it waits for nothing
+        while self._pump() is None:
+            if self._inbox.unread_size >= limit:
+                break
             await trio.lowlevel.checkpoint()
 
     def refill(self, limit: int, *, is_more: bool) -> None:

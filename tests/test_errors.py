@@ -18,6 +18,7 @@ from trio_websocket._errors import (
     ConnectionTimeout,
     DisconnectionTimeout,
     HandshakeError,
+    IncompleteMessage,
     InvalidHandshake,
     InvalidURL,
     ProtocolViolation,
@@ -68,6 +69,14 @@ SENTENCES: list[tuple[WebSocketError, str]] = [
     (
         InvalidURL("http://x", "the scheme must be ws or wss"),
         "'http://x' is not a WebSocket URL: the scheme must be ws or wss",
+    ),
+    (
+        IncompleteMessage(b"abc", 5),
+        "the message ended after 3 of 5 bytes",
+    ),
+    (
+        IncompleteMessage("äb", 3),
+        "the message ended after 2 of 3 characters",
     ),
     (
         ProtocolViolation(1002, "reserved bits are set"),

@@ -14,6 +14,7 @@ import trio_websocket.frames
 import trio_websocket.testing
 
 NAMES = {
+    "BytesReader",
     "CloseCode",
     "CloseReason",
     "ConnectionClosed",
@@ -25,10 +26,13 @@ NAMES = {
     "DisconnectionTimeout",
     "Endpoint",
     "HandshakeError",
+    "IncompleteMessage",
     "InvalidHandshake",
     "InvalidURL",
+    "MessageWriter",
     "PerMessageDeflate",
     "ProtocolViolation",
+    "TextReader",
     "WebSocketConnection",
     "WebSocketError",
     "WebSocketRequest",
@@ -43,7 +47,7 @@ NAMES = {
     "wrap_client_stream",
     "wrap_server_stream",
 }
-CONSTANTS = {"lane"}
+CONSTANTS = {"MessageReader", "lane"}  # and what stands for several types
 NAMES_FOR_EXTENSIONS = {"Extension", "FrameExtension", "MessageExtension"}
 NAMES_FOR_FRAMES = {"Frame", "FrameParser", "FrameStream", "Opcode"}
 NAMES_FOR_TESTS = {"FaultyStream", "RawFrame", "RawPeer", "open_connection_pair"}

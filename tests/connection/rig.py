@@ -15,8 +15,9 @@ from wsproto.connection import Connection, ConnectionType
 from trio_websocket import WebSocketConnection
 from trio_websocket._connection.connection import make_connection
 from trio_websocket._connection.link import Farewell, Link
-from trio_websocket._options import ConnectionOptions
+from trio_websocket._options import ConnectionOptions, PerMessageDeflate
 from trio_websocket._protocol.chosen_lane import LANE
+from trio_websocket._protocol.deflate import DeflateAgreement, build_codec
 from trio_websocket._protocol.engine import Engine
 from trio_websocket._protocol.opened import Opened
 from trio_websocket._transport.socket_stream import SocketStream
@@ -26,6 +27,12 @@ StreamPair = tuple[trio.abc.Stream, trio.abc.Stream]
 OpenStreamPair = Callable[[str], AbstractAsyncContextManager[StreamPair]]
 
 DEFAULTS = ConnectionOptions()
+AGREEMENT = DeflateAgreement(
+    server_no_context_takeover=False,
+    client_no_context_takeover=False,
+    server_max_window_bits=15,
+    client_max_window_bits=15,
+)
 
 
 class SlowStream(FaultyStream):
@@ -67,10 +74,14 @@ def build_connection(
     is_client: bool = True,
     options: ConnectionOptions = DEFAULTS,
     farewell: Farewell | None = None,
+    is_compressed: bool = False,
 ) -> tuple[WebSocketConnection, Link]:
     """Make a connection as if the opening handshake had just been done."""
     role = ConnectionType.CLIENT if is_client else ConnectionType.SERVER
-    engine = Engine(Connection(role), is_client=is_client, lane=LANE)
+    codec = None
+    if is_compressed:
+        codec = build_codec(PerMessageDeflate(), AGREEMENT, is_client=is_client)
+    engine = Engine(Connection(role), is_client=is_client, lane=LANE, codec=codec)
     opened = Opened(engine=engine, headers=(), subprotocol=None)
     return make_connection(stream, opened, path="/", options=options, farewell=farewell)
 
@@ -82,11 +93,16 @@ async def open_rig(
     is_client: bool = True,
     options: ConnectionOptions = DEFAULTS,
     farewell: Farewell | None = None,
+    is_compressed: bool = False,
 ) -> AsyncGenerator[Rig]:
     """Run a connection on the first stream for a block, and drop it at the end."""
     stream, peer_stream = streams or trio.testing.memory_stream_pair()
     connection, link = build_connection(
-        stream, is_client=is_client, options=options, farewell=farewell
+        stream,
+        is_client=is_client,
+        options=options,
+        farewell=farewell,
+        is_compressed=is_compressed,
     )
     peer = RawPeer(peer_stream, is_client=not is_client)
     async with trio.open_nursery() as nursery:
@@ -97,13 +113,18 @@ async def open_rig(
 
 @asynccontextmanager
 async def open_pair(
-    streams: StreamPair | None = None, *, options: ConnectionOptions = DEFAULTS
+    streams: StreamPair | None = None,
+    *,
+    options: ConnectionOptions = DEFAULTS,
+    is_compressed: bool = False,
 ) -> AsyncGenerator[tuple[WebSocketConnection, WebSocketConnection]]:
     """Run a client and a server that are connected for a block, and drop them."""
     client_stream, server_stream = streams or trio.testing.memory_stream_pair()
-    client, client_link = build_connection(client_stream, options=options)
+    client, client_link = build_connection(
+        client_stream, options=options, is_compressed=is_compressed
+    )
     server, server_link = build_connection(
-        server_stream, is_client=False, options=options
+        server_stream, is_client=False, options=options, is_compressed=is_compressed
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client_link.run)

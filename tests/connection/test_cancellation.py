@@ -7,6 +7,7 @@ Each time the connection works afterwards, or is closed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import trio
 import trio.testing
 
 from trio_websocket import (
+    BytesReader,
     ConnectionClosed,
     Endpoint,
     HandshakeError,
@@ -33,6 +35,7 @@ from trio_websocket._protocol.state import ConnectionState
 from .rig import OpenStreamPair, check_dropped, open_pair, settle
 
 MEBIBYTE = "m" * 2**20
+NOISE = hashlib.shake_128(b"noise").digest(400_000)
 MANY: list[str | bytes | bytearray | memoryview] = [
     *map(str, range(300)),
     "m" * 200_000,
@@ -98,6 +101,13 @@ async def speak_and_echo(peer: WebSocketConnection) -> None:
     await echo(peer)
 
 
+async def speak_at_length_and_echo(peer: WebSocketConnection) -> None:
+    with suppress(ConnectionClosed):
+        await peer.send_message(NOISE)
+        await peer.send_message("spoken")
+        await echo(peer)
+
+
 async def count_first_messages(peer: WebSocketConnection) -> None:
     """Tell how many of the many messages arrived, whole, in front of an end."""
     arrived: Log = []
@@ -131,6 +141,44 @@ async def receive(end: WebSocketConnection, log: Log) -> None:
 
 async def iterate(end: WebSocketConnection, log: Log) -> None:
     log.append(await anext(end))
+
+
+async def read_message(end: WebSocketConnection, log: Log) -> None:
+    async with end.message_reader() as reader:
+        data = await reader.read()
+    log.append(data)
+
+
+async def read_large_message(end: WebSocketConnection, log: Log) -> None:
+    """Read a message in all ways; what was read is never lost or told twice."""
+    async with end.message_reader() as reader:
+        assert isinstance(reader, BytesReader)
+        log.append(await reader.read(1))
+        log.append(await reader.read_exactly(150_000))
+        log.append(await anext(reader))
+        buffer = bytearray(100_000)
+        assert await reader.readinto(buffer) == len(buffer)
+        log.append(bytes(buffer))
+        log.append(await reader.receive_some(1000))
+        log.append(await reader.read())
+        assert reader.at_end
+
+
+async def read_and_retry(end: WebSocketConnection, log: Log) -> None:
+    """Go on reading behind a call that was cancelled."""
+    async with end.message_reader() as reader:
+        assert isinstance(reader, BytesReader)
+        try:
+            log.append(await reader.read_exactly(250_000))
+        finally:
+            with trio.CancelScope(shield=True):
+                log.append(await reader.read())
+        await trio.lowlevel.checkpoint()
+
+
+async def forward_message(end: WebSocketConnection, log: Log) -> None:
+    async with end.message_reader() as reader:
+        await end.forward_message(reader)
 
 
 async def send_small_messages(end: WebSocketConnection, log: Log) -> None:
@@ -227,6 +275,55 @@ async def check_nothing_was_lost(
     await check_round_trip(end, peer, log)
 
 
+async def check_read_or_dropped(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    assert log in ([], ["spoken"])
+    await end.send_message("end")
+    while (message := await end.get_message()) != "end":
+        log.append(message)
+    assert log in ([], ["spoken"])
+    await check_round_trip(end, peer, log)
+
+
+async def check_rest_was_dropped(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    read = b"".join(part for part in log if isinstance(part, bytes))
+    assert NOISE.startswith(read)
+    # A wait that was cancelled took nothing; a block that was left, all of it.
+    if await end.get_message() == NOISE:
+        assert not read
+        assert await end.get_message() == "spoken"
+    await check_round_trip(end, peer, log)
+
+
+async def check_nothing_was_skipped(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    if log:
+        assert b"".join(part for part in log if isinstance(part, bytes)) == NOISE
+    else:
+        assert await end.get_message() == NOISE
+    assert await end.get_message() == "spoken"
+    await check_round_trip(end, peer, log)
+
+
+async def check_all_or_nothing_came_back(
+    end: WebSocketConnection, peer: WebSocketConnection, log: Log
+) -> None:
+    """A message that had begun and did not end has ended the connection."""
+    if end.closed is not None:
+        assert end.closed.code == 1011
+        await check_closed(end, peer)
+    else:
+        await end.send_message("end")
+        arrived: Log = []
+        while (message := await end.get_message()) != "end":
+            arrived.append(message)
+        assert arrived in ([], ["spoken"])
+
+
 async def check_messages_are_whole(
     end: WebSocketConnection, peer: WebSocketConnection, log: Log
 ) -> None:
@@ -306,6 +403,14 @@ CASES = {
     "get_messages": Case(get_messages, speak_and_echo, check_nothing_was_lost),
     "receive": Case(receive, speak_and_echo, check_nothing_was_lost),
     "anext": Case(iterate, speak_and_echo, check_nothing_was_lost),
+    "read": Case(read_message, speak_and_echo, check_read_or_dropped),
+    "read_large": Case(
+        read_large_message, speak_at_length_and_echo, check_rest_was_dropped
+    ),
+    "read_and_retry": Case(
+        read_and_retry, speak_at_length_and_echo, check_nothing_was_skipped
+    ),
+    "forward": Case(forward_message, speak_and_echo, check_all_or_nothing_came_back),
     "small": Case(send_small_messages, echo, check_messages_are_whole),
     "large": Case(send_large_message, echo, check_messages_are_whole),
     "cut": Case(send_cut_message, echo, check_messages_are_whole),

@@ -14,6 +14,7 @@ from trio_websocket._connection.inbox import (
     Message,
     Refill,
 )
+from trio_websocket._connection.incoming_message import IncomingMessage
 
 
 def do_nothing() -> None:
@@ -29,8 +30,9 @@ def build_inbox(
     *,
     refill: Refill = decode_nothing,
     on_taken: Callable[[], None] = do_nothing,
+    advance: Callable[[], None] = do_nothing,
 ) -> Inbox:
-    return Inbox(size, refill=refill, on_taken=on_taken, advance=do_nothing)
+    return Inbox(size, refill=refill, on_taken=on_taken, advance=advance)
 
 
 def put(inbox: Inbox, *messages: Message) -> None:
@@ -625,3 +627,291 @@ async def test_there_is_room_as_soon_as_messages_are_not_wanted() -> None:
     inbox = build_inbox(0, on_taken=lambda: rooms.append(inbox.room))
     with inbox.unwanted(do_nothing):
         assert rooms == [BATCH_SIZE]
+
+
+# Messages that are read while they arrive.
+
+
+async def read(inbox: Inbox, log: list[object], *, max_size: float = math.inf) -> None:
+    """Read one message, as a reader does."""
+    try:
+        incoming = await inbox.open(max_size)
+    except InboxClosed:
+        log.append(InboxClosed)
+        return
+    try:
+        while (part := await inbox.take_part(incoming)) is not None:
+            log.append(part)
+        log.append(None)
+    except InboxClosed:
+        log.append(InboxClosed)
+    finally:
+        inbox.leave()
+
+
+def wants_parts(inbox: Inbox) -> bool:
+    return inbox.wants_parts
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("message", ["one", b"one"])
+async def test_a_message_at_hand_is_opened_without_a_turn_of_the_scheduler(
+    message: Message,
+) -> None:
+    inbox = build_inbox()
+    put(inbox, message)
+    log: list[object] = []
+    with trio.testing.assert_no_checkpoints():
+        await read(inbox, log, max_size=3)
+    assert log == [message, None]
+    assert not inbox.is_streaming
+    assert inbox.spare == 2
+
+
+async def test_the_reader_is_told_that_an_opened_message_left_room() -> None:
+    supply = Supply("one")
+    put(supply.inbox, "one")
+    await supply.inbox.open(math.inf)
+    before = supply.is_told
+    assert before > 0
+    assert supply.inbox.room == 1
+    assert supply.inbox.unread_size == 3
+    supply.inbox.leave()
+    assert supply.is_told > before
+    assert supply.inbox.unread_size == 0
+
+
+async def test_a_message_is_begun_for_the_task_that_waits_for_it(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = build_inbox(0)
+    log: list[object] = []
+    nursery.start_soon(read, inbox, log)
+    await settle()
+    assert (inbox.wants_parts, inbox.is_streaming, inbox.room) == (True, True, 1)
+    assert inbox.spare == math.inf
+    incoming = inbox.begin(b"")
+    assert look(inbox) == (True, True, 0)
+    assert inbox.incoming is incoming
+    assert not wants_parts(inbox)
+    await settle()
+    assert look(inbox) == (False, False, 0)
+    incoming.add(b"one", is_last=False)
+    assert inbox.unread_size == 3
+    await settle()
+    incoming.add(b"two", is_last=True)
+    await settle()
+    assert log == [b"one", b"two", None]
+    assert (inbox.is_streaming, inbox.spare) == (False, 1)
+
+
+async def test_what_can_be_had_at_once_is_not_waited_for() -> None:
+    parts = ["one", "two", ""]
+
+    def advance() -> None:
+        if inbox.wants_parts:
+            inbox.begin("")
+        elif inbox.incoming is not None:
+            part = parts.pop(0)
+            inbox.incoming.add(part, is_last=not part)
+
+    inbox = build_inbox(advance=advance)
+    log: list[object] = []
+    with trio.testing.assert_no_checkpoints():
+        await read(inbox, log)
+    assert log == ["one", "two", None]
+    assert inbox.handed_over == 0
+
+
+async def test_a_whole_message_for_a_task_that_reads_is_its_only_part(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = build_inbox()
+    log: list[object] = []
+    nursery.start_soon(read, inbox, log)
+    await settle()
+    put(inbox, "whole")
+    assert inbox.is_unread
+    await settle()
+    assert log == ["whole", None]
+
+
+async def test_who_takes_and_who_reads_are_served_in_order(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = build_inbox(5)
+    getters = Getters(inbox, nursery)
+    logs: list[list[object]] = [[], []]
+    await getters.start("first")
+    nursery.start_soon(read, inbox, logs[0])
+    await settle()
+    assert not wants_parts(inbox)  # the first wants a whole one
+
+    async def get_in_turn() -> None:
+        await inbox.wait_for_turn()
+        logs[1].append(await get(inbox))
+
+    nursery.start_soon(get_in_turn)
+    await settle()
+    put(inbox, "1")
+    assert wants_parts(inbox)
+    put(inbox, "2")
+    put(inbox, "3")
+    put(inbox, "4")
+    await settle()
+    assert getters.got == {"first": "1"}
+    assert logs == [["2", None], ["3"]]
+    assert await get(inbox) == "4"
+    assert inbox.spare == 6
+
+
+async def test_who_waits_behind_one_that_gave_up_gets_what_has_begun(
+    nursery: trio.Nursery,
+) -> None:
+    def advance() -> None:
+        if inbox.wants_parts:
+            inbox.begin("").add("begun", is_last=True)
+
+    inbox = build_inbox(advance=advance)
+    getters = Getters(inbox, nursery)
+    scope = await getters.start("first")
+    log: list[object] = []
+    nursery.start_soon(read, inbox, log)
+    await settle()
+    other = await getters.start("third")
+    other.cancel()
+    await settle()
+    assert log == ["begun", None] * (not inbox.has_waiters)
+    scope.cancel()
+    await settle()
+    assert log == ["begun", None]
+    assert not inbox.has_waiters
+
+
+async def test_who_gives_up_reading_leaves_the_turn_to_the_next(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = build_inbox()
+    scope = trio.CancelScope()
+
+    async def give_up() -> None:
+        with scope:
+            await inbox.open(math.inf)
+
+    nursery.start_soon(give_up)
+    await settle()
+    log: list[object] = []
+    nursery.start_soon(read, inbox, log)
+    await settle()
+    scope.cancel()
+    await settle()
+    assert wants_parts(inbox)
+    put(inbox, "for the next")
+    await settle()
+    assert log == ["for the next", None]
+    assert not inbox.is_streaming
+
+
+async def test_a_message_that_is_left_is_broken_for_who_waits_for_it(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = build_inbox()
+    put(inbox, "one")
+    incoming = await inbox.open(math.inf)
+    inbox.leave()
+    with pytest.raises(InboxClosed):
+        await inbox.take_part(incoming)
+    opened: list[IncomingMessage] = []
+
+    async def open_next() -> None:
+        opened.append(await inbox.open(math.inf))
+
+    nursery.start_soon(open_next)
+    await settle()
+    incoming = inbox.begin("")
+    await settle()
+    log: list[object] = []
+
+    async def take() -> None:
+        with pytest.raises(InboxClosed):
+            await inbox.take_part(incoming)
+        log.append("told")
+
+    nursery.start_soon(take)
+    await settle()
+    inbox.leave()
+    await settle()
+    assert opened == [incoming]
+    assert log == ["told"]
+
+
+@pytest.mark.parametrize("discard", [True, False])
+async def test_the_end_wakes_all_who_read_or_wait_to(
+    nursery: trio.Nursery, *, discard: bool
+) -> None:
+    inbox = build_inbox()
+    logs: list[list[object]] = [[], [], []]
+    nursery.start_soon(read, inbox, logs[0])
+    await settle()
+    nursery.start_soon(read, inbox, logs[1])
+
+    async def wait_for_turn() -> None:
+        try:
+            await inbox.wait_for_turn()
+        except InboxClosed:
+            logs[2].append(InboxClosed)
+
+    nursery.start_soon(wait_for_turn)
+    await settle()
+    incoming = inbox.begin("")
+    await settle()
+    incoming.add("part", is_last=False)
+    inbox.close(discard=discard)
+    await settle()
+    assert logs[0] == ["part"] * (not discard) + [InboxClosed]
+    assert logs[1:] == [[InboxClosed]] * 2
+    with pytest.raises(InboxClosed):
+        await inbox.open(math.inf)
+
+
+async def test_who_waits_for_a_message_to_begin_is_woken_by_the_end(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = build_inbox()
+    log: list[object] = []
+    nursery.start_soon(read, inbox, log)
+    await settle()
+    inbox.close(discard=False)
+    await settle()
+    assert log == [InboxClosed]
+    assert not inbox.is_streaming
+
+
+async def test_messages_that_were_queued_at_the_end_can_still_be_read(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = build_inbox(3)
+    put(inbox, "one", "two")
+    first = await inbox.open(math.inf)
+    log: list[object] = []
+    nursery.start_soon(read, inbox, log)
+    nursery.start_soon(read, inbox, log)
+    await settle()
+    inbox.close(discard=False)
+    await settle()
+    assert log == []  # it is not their turn
+    assert await inbox.take_part(first) == "one"
+    assert await inbox.take_part(first) is None
+    inbox.leave()
+    await settle()
+    assert log == ["two", None, InboxClosed]
+
+
+async def test_an_end_that_is_found_while_a_task_asks_is_told() -> None:
+    inbox = build_inbox(advance=lambda: inbox.close(discard=False))
+    with pytest.raises(InboxClosed):
+        await inbox.open(math.inf)
+    assert inbox.spare == 2

@@ -198,3 +198,43 @@ def test_pieces_of_nothing_take_no_memory(make: type[str | bytes]) -> None:
         assert tracemalloc.get_traced_memory()[1] < 10_000
     finally:
         tracemalloc.stop()
+
+
+# A message that is handed on.
+
+
+def is_amid(assembler: Assembler) -> bool:
+    return assembler.is_amid_message
+
+
+@pytest.mark.parametrize(
+    ("pieces", "data", "size"),
+    [
+        ([first("ä", 2), first("b")], "äb", 3),
+        ([first(b"a"), first(b""), first(b"b")], b"ab", 2),
+        ([first("", 0)], "", 0),
+        ([first(b"", pending=9)], b"", 0),
+        ([first("") for _ in range(1000)], "", 0),
+    ],
+)
+def test_what_is_here_can_be_handed_on(
+    pieces: list[Piece], data: str | bytes, size: int
+) -> None:
+    assembler = Assembler(9)
+    assert not is_amid(assembler)
+    assert add_all(assembler, *pieces) == []
+    assert is_amid(assembler)
+    assert assembler.hand_on() == (data, size)
+    assert not is_amid(assembler)
+    # The next message has all the room, and nothing of this one.
+    assert add_all(assembler, first("123456"), last("789")) == ["123456789"]
+    assert not is_amid(assembler)
+
+
+def test_what_was_here_before_a_limit_was_passed_can_be_handed_on() -> None:
+    assembler = Assembler(3)
+    add_all(assembler, first("abc"))
+    with pytest.raises(MessageTooBig):
+        assembler.add(last("d"))
+    assert assembler.hand_on() == ("abc", 3)
+    assert add_all(assembler, first(b"ab"), last(b"c")) == [b"abc"]

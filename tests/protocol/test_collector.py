@@ -349,3 +349,22 @@ def test_what_is_given_up_is_what_came(key: bytes | None, sizes: tuple[int]) -> 
         frame[: len(frame) - len(payload) + start - sizes[-1]],
         payload[start - sizes[-1] : start],
     )
+
+
+@KEYS
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+def test_what_is_here_can_be_handed_on(message: str | bytes, key: bytes | None) -> None:
+    data = message if isinstance(message, bytes) else message.encode()
+    for cut in range(len(data) + 1):
+        collector, payload = begin(build(message, key))
+        receive(collector, payload[:cut])
+        assert collector.hand_on() == data[:cut]
+
+
+def test_the_buffer_of_what_was_handed_on_serves_again() -> None:
+    payload = bytes(range(256)) * 4096
+    for _ in range(3):
+        collector, wire = begin(build(payload, KEY))
+        receive(collector, wire[:-1])
+        assert collector.hand_on() == payload[:-1]
+        assert collect(build(payload, KEY)) == payload

@@ -1899,3 +1899,188 @@ def test_to_send_behind_our_close_is_a_mistake_of_ours(
     with pytest.raises(AssertionError):
         send_it(engine)
     assert engine.state is ConnectionState.LOCAL_CLOSING
+
+
+# What has arrived of a message, told at once.
+
+
+def tell_parts(engine: Engine, *chunks: bytes) -> list[Event | Pause]:
+    return feed(engine, *chunks, max_size=0)
+
+
+def test_what_is_here_of_a_frame_is_told_when_it_is_asked_for(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    wire = frame(side, BINARY, bytes(range(200)) * 3)
+    start = len(wire) - 600
+    assert tell_parts(engine, wire[:3]) == [Pause.DATA]
+    assert tell_parts(engine, wire[3:start]) == [
+        Piece(b"", 0, 600, begins_frame=True, is_last=False),
+        Pause.DATA,
+    ]
+    assert tell_parts(engine, wire[start : start + 1], wire[start + 1 : -1]) == [
+        Piece(b"\0", 1, 599, begins_frame=False, is_last=False),
+        Piece((bytes(range(200)) * 3)[1:-1], 598, 1, False, False),
+        Pause.DATA,
+    ]
+    assert tell_parts(engine, wire[-1:]) == [
+        Piece(bytes([199]), 1, 0, begins_frame=False, is_last=True),
+        Pause.DATA,
+    ]
+    assert feed(engine, frame(side, TEXT, b"next"))[0] == MessagesReceived(
+        ["next"], len(frame(side, TEXT, b"next"))
+    )
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("here", [1, 1000, LARGE - 1, LARGE])
+def test_what_was_collected_is_told_when_it_is_asked_for(
+    side: ConnectionType, real_lane: Lane, opcode: Opcode, here: int
+) -> None:
+    engine = make_engine(side, real_lane)
+    wire = frame(side, opcode, b"x" * LARGE)
+    start = len(wire) - LARGE
+    assert feed(engine, wire[: start + min(here, LARGE - 1)]) == [Pause.DATA]
+    engine.receive_data(wire[start + min(here, LARGE - 1) : start + here])
+    told = [ask(engine, max_size=0) for _ in range(2)]
+    pieces = [each for each in told if isinstance(each, Piece)]
+    assert sum(piece.size for piece in pieces) == here
+    assert [piece.begins_frame for piece in pieces] == [True, False][: len(pieces)]
+    assert pieces[-1].is_last == (here == LARGE)
+    assert pieces[-1].pending == LARGE - here
+    assert {type(piece.data) for piece in pieces} == {str if opcode == TEXT else bytes}
+    if here < LARGE:
+        *_, last, _ = feed(engine, wire[start + here :])  # parts were asked for once
+        assert isinstance(last, Piece)
+        assert last.is_last
+
+
+def test_a_collected_frame_that_is_whole_may_still_be_asked_for_in_parts(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    wire = frame(side, TEXT, b"x" * LARGE)
+    feed(engine, wire[:-1])
+    vacancy = engine.vacancy(10)
+    assert vacancy is not None
+    with vacancy:
+        vacancy[:] = wire[-1:]
+    engine.fill_vacancy(1)
+    assert ask(engine, max_size=0) == whole("x" * LARGE)
+    assert ask(engine) is Pause.DATA
+    assert engine.vacancy(10) is None
+
+
+def test_a_message_told_in_parts_has_no_vacancy_of_its_own(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    tell_parts(engine, head(side, BINARY, LARGE))
+    assert engine.vacancy(LARGE) is None
+
+
+def test_an_empty_message_is_whole_however_it_is_asked_for(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    plain = frame(side, TEXT)
+    assert tell_parts(make_engine(side, real_lane), plain) == [
+        MessagesReceived([""], len(plain)),
+        Pause.DATA,
+    ]
+
+
+def test_a_header_that_was_begun_needs_no_room(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    wire = frame(side, BINARY, b"x" * 300, fin=False)
+    for cut in range(2, len(wire) - 300):
+        engine = make_engine(side, real_lane)
+        assert tell_parts(engine, wire[:cut]) == [Pause.DATA]
+        assert not engine.is_before_close
+        piece, _ = feed(engine, wire[cut:], room=0, max_size=0)
+        assert piece == whole(b"x" * 300, is_last=False)
+
+
+def test_no_close_is_seen_within_a_frame_that_is_told_in_parts(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    close = frame(side, CLOSE)
+    engine = make_engine(side, real_lane)
+    tell_parts(engine, head(side, BINARY, len(close), fin=False))
+    engine.receive_data(close * 2)
+    assert not engine.is_before_close
+    ask(engine, max_size=0)
+    assert engine.is_before_close
+
+
+def test_a_stream_that_is_over_has_nothing_more_to_tell(
+    side: ConnectionType, real_lane: Lane
+) -> None:
+    engine = make_engine(side, real_lane)
+    tell_parts(engine, head(side, BINARY, 9) + b"x")
+    engine.receive_data(b"yyy")
+    engine.refuse()
+    assert ask(engine, max_size=0) is Pause.ENDED
+    assert not engine.has_undecoded
+    assert not engine.is_before_close
+
+
+def test_bad_text_behind_parts_that_were_told_is_1007(
+    side: ConnectionType, lane: Lane | None
+) -> None:
+    engine = make_engine(side, lane)
+    start = frame(side, TEXT, "€".encode()[:2], fin=False)
+    middle = frame(side, CONTINUATION, "€".encode()[2:] + b"ok", fin=False)
+    *pieces, pause = tell_parts(engine, start, middle)
+    assert (
+        "".join(str(each.data) for each in pieces if isinstance(each, Piece)) == "€ok"
+    )
+    assert pause is Pause.DATA
+    wire = frame(side, CONTINUATION, b"fine\xff" + bytes(100))
+    header = len(wire) - 105
+    *_, pause = tell_parts(engine, wire[: header + 4])
+    assert pause is Pause.DATA
+    violation, pause = tell_parts(engine, wire[header + 4 : header + 5])
+    assert isinstance(violation, ViolationFound)
+    assert violation.code == 1007
+    assert pause is Pause.ENDED
+    assert engine.is_over
+
+
+@pytest.mark.parametrize(
+    ("first_byte", "second_byte"),
+    [(0x01, 0), (0x82, 0), (0x90, 0), (0x83, 0), (0, 0x80)],
+)
+def test_what_does_not_go_on_with_the_message_is_1002(
+    side: ConnectionType, lane: Lane | None, first_byte: int, second_byte: int
+) -> None:
+    engine = make_engine(side, lane)
+    tell_parts(engine, frame(side, TEXT, b"told\xc3", fin=False))
+    mask = 0 if side is CLIENT else 0x80
+    header = bytes([first_byte, second_byte ^ mask]) + KEY
+    violation, pause = tell_parts(engine, header)
+    assert isinstance(violation, ViolationFound)
+    assert violation.code == 1002
+    assert pause is Pause.ENDED
+
+
+@pytest.mark.parametrize(
+    "length",
+    [b"\x7e\x00\x01", b"\x7f" + (65535).to_bytes(8), b"\x7f" + bytes([255] * 8)],
+)
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_length_in_the_wrong_form_is_1002_as_soon_as_it_is_here(
+    side: ConnectionType, lane: Lane | None, length: bytes, *, is_begun: bool
+) -> None:
+    engine = make_engine(side, lane)
+    if is_begun:
+        tell_parts(engine, frame(side, BINARY, b"told", fin=False))
+    mask = 0 if side is CLIENT else 0x80
+    opcode = CONTINUATION if is_begun else BINARY
+    wire = bytes([opcode, length[0] | mask]) + length[1:]
+    assert tell_parts(engine, *split(wire[:-1])) == [Pause.DATA]
+    violation, pause = tell_parts(engine, wire[-1:])
+    assert isinstance(violation, ViolationFound)
+    assert violation.code == 1002
+    assert pause is Pause.ENDED

@@ -12,6 +12,7 @@ from trio_websocket._protocol.frame_header import (
     Opcode,
     build_header,
     mask_payload,
+    may_become_shortest,
     measure_header,
     measure_shortest,
     parse_header,
@@ -147,3 +148,35 @@ def test_a_header_is_the_same_as_that_of_wsproto(length: int) -> None:
     server = Connection(ConnectionType.SERVER)
     frame = bytes(server.send(BytesMessage(data=bytes(length))))
     assert frame == build_header(Opcode.BINARY, length) + bytes(length)
+
+
+@pytest.mark.parametrize("is_masked", [True, False])
+@pytest.mark.parametrize(
+    ("length", "code", "is_shortest"),
+    [
+        (125, 126, False),
+        (126, 126, True),
+        (65535, 126, True),
+        (65535, 127, False),
+        (65536, 127, True),
+        (2**63 - 1, 127, True),
+        (2**63, 127, False),
+        (2**64 - 1, 127, False),
+    ],
+)
+def test_the_form_of_a_length_is_judged_when_all_of_it_is_here(
+    length: int, code: int, *, is_shortest: bool, is_masked: bool
+) -> None:
+    size = 2 if code == 126 else 8
+    second = code | (0x80 if is_masked else 0)
+    head = bytes([0x82, second]) + length.to_bytes(size) + KEY * is_masked
+    for end in range(2, 2 + size):
+        assert may_become_shortest(head[:end])
+    for end in range(2 + size, len(head) + 1):
+        assert may_become_shortest(memoryview(head)[:end]) == is_shortest
+
+
+@pytest.mark.parametrize("length", [0, 1, 125])
+def test_a_length_in_one_byte_is_in_its_shortest_form(length: int) -> None:
+    assert may_become_shortest(bytes([0x82, 0x80 | length]))
+    assert may_become_shortest(bytes([0x82, length, 0, 0, 0, 0, 0, 0, 0, 0]))

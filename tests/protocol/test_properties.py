@@ -355,6 +355,8 @@ class Script:
             place, for each receive in turn; None for one that is not to go there.
         portions: How many messages the last engine asks for, in turn.
         max_size: The largest message, in bytes.
+        in_parts: Whether what has arrived of a message is asked for at once, for each
+            ask in turn; of the engines that are asked so.
         is_patient: Whether a message over the limit is passed over.
         close_at: The receive behind which we say goodbye.
 
@@ -367,6 +369,7 @@ class Script:
     spares: Sequence[int | None] = (None, 0)
     portions: Sequence[int] = (1,)
     max_size: int = sys.maxsize
+    in_parts: Sequence[bool] = (True, False)
     is_patient: bool = True
     close_at: int | None = None
 
@@ -388,12 +391,15 @@ class Witness:
         self,
         script: Script,
         lane: Lane | None,
+        *,
         portions: Sequence[int] = (),
         buffer: ReceiveBuffer | None = None,
+        in_parts: Sequence[bool] = (False,),
     ) -> None:
         self.engine = Engine(is_client=script.side is CLIENT, lane=lane)
         self._buffer = buffer
         self._script = script
+        self._in_parts = itertools.cycle(in_parts)
         self._portions = itertools.cycle(portions or [sys.maxsize])
         self._assembler = Assembler(script.max_size)
         self._is_skipping = False
@@ -434,7 +440,8 @@ class Witness:
 
     def _ask(self) -> Event | Pause:
         room = min(self._room, next(self._portions)) if self._room else 0
-        return self.engine.next_event(room=room, max_size=self._script.max_size)
+        max_size = 0 if next(self._in_parts) else self._script.max_size
+        return self.engine.next_event(room=room, max_size=max_size)
 
     def _report(self, event: Event) -> None:
         match event:
@@ -482,10 +489,17 @@ class Hearing:
         self._script = script
         self._witnesses = [Witness(script, lane) for lane in LANES.values()]
         *_, fastest = filter(None, LANES.values())
-        self._witnesses.append(Witness(script, fastest, script.portions))
+        self._witnesses.append(Witness(script, fastest, portions=script.portions))
         # And two that share a buffer.
         viewing = ViewingLane(fastest)
         self._witnesses += [Witness(script, viewing, buffer=BUFFER) for _ in range(2)]
+        # Those that may be asked for parts do not collect what the others do.
+        self._collecting = self._witnesses[1:]
+        for in_parts in ([True], script.in_parts):
+            self._witnesses += [
+                *(Witness(script, lane, in_parts=in_parts) for lane in LANES.values()),
+                Witness(script, viewing, buffer=BUFFER, in_parts=in_parts),
+            ]
         self._spares = itertools.cycle(script.spares)
         self._rooms = itertools.cycle(script.rooms)
 
@@ -517,8 +531,8 @@ class Hearing:
         spare = next(self._spares)
         size = 0 if spare is None else len(chunk) + spare
         if size:
-            _, *vacancies = (each.measure_vacancy(size) for each in self._witnesses)
-            [vacancy] = set(vacancies)
+            vacancies = {each.measure_vacancy(size) for each in self._collecting}
+            [vacancy] = vacancies
             assert vacancy != 0
             chunk = chunk[:vacancy]
         for witness in self._witnesses:
@@ -605,6 +619,7 @@ def scripts(draw: st.DrawFn) -> Script:
         spares=draw(st.lists(SPARES, min_size=1, max_size=4)),
         portions=draw(st.lists(st.integers(1, 20), min_size=1, max_size=4)),
         max_size=draw(MAX_SIZES),
+        in_parts=draw(st.lists(st.booleans(), min_size=1, max_size=6)),
         is_patient=draw(st.booleans()),
         close_at=draw(st.none() | st.integers(0, 5)),
     )
@@ -632,6 +647,12 @@ def text(side: ConnectionType, payload: bytes) -> bytes:
 @example(Script(CLIENT, text(CLIENT, "€".encode() * 99 + b"\xe2\x28"), [10, 200, 302]))
 @example(Script(SERVER, text(SERVER, "€".encode() * 99 + b"\xff"), [10, 200, 303]))
 @example(Script(SERVER, text(SERVER, "😀".encode() * 40_000) * 2, [9, 9_999, 140_001]))
+@example(Script(CLIENT, b"\x82\x7e\x01\x00" + bytes(256), [1, 3, 9, 200]))
+@example(Script(CLIENT, b"\x82\x7f" + (300_000).to_bytes(8) + bytes(300_000), [9, 99]))
+@example(Script(CLIENT, b"\x01\x01\xf0\x00\x02\x9f\x98\x89\x00\x80\x01\x80", [3, 5]))
+@example(Script(CLIENT, b"\x01\x01\xf0\x00\x02\x9f\x98\x89\x00\x80\x01a", [3, 5]))
+@example(Script(CLIENT, b"\x01\x01\xf0\x00\x7e\x00\x01", [3, 5, 6]))
+@example(Script(CLIENT, b"\x02\x01a\x81\x01a", [3, 4]))
 def test_no_lane_makes_a_difference(script: Script) -> None:
     Hearing(script).run()
 

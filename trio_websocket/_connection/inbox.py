@@ -277,7 +277,12 @@ class Inbox:
         if not self.is_dry:
             # The reader may have stopped in front of what there is room for now.
             self._on_taken()
-        await ticket.wait()
+        try:
+            await ticket.wait()
+        except trio.Cancelled:
+            if self.wants_parts:
+                self._advance()  # what has begun is for the next in the queue
+            raise
         message = ticket.message
         if message is None:
             raise InboxClosed
@@ -357,6 +362,7 @@ class Inbox:
             if self.messages:
                 message = self.messages.popleft()
                 self._begin(max_size, message).complete(message)
+                self._on_taken()
             elif self.is_closed:
                 raise InboxClosed
             else:
@@ -406,28 +412,30 @@ class Inbox:
         """Take the next part of the message that is being read; None at its end.
 
         Raises:
-            InboxClosed: If the rest of the message will not come.
+            InboxClosed: If the rest of the message will not come, or was left.
 
         Cancellation:
             A cancelled call takes nothing.
 
         """
         while not incoming.parts:
-            if incoming.is_whole:
-                return None  # noqa: ASYNC910  # as above
             if incoming.is_broken:
                 raise InboxClosed
+            if incoming.is_whole:
+                return None  # noqa: ASYNC910  # as above
             self._advance()
             if not (incoming.parts or incoming.is_over):
                 self._on_taken()
                 await incoming.wait()
         part = incoming.parts.popleft()
         self._on_taken()
-        return part
+        return part  # noqa: ASYNC910  # as above
 
     def leave(self) -> None:
         """Have the next task take messages, whatever is left of this one."""
         assert self._lock is not None
+        assert self.incoming is not None
+        self.incoming.break_off(discard=True)
         self.incoming = None
         self._note_streaming()
         self._release(self._lock)

@@ -26,7 +26,7 @@ class IncomingMessage:
         size_left: How many bytes more may come, before decoding; less than 0 if too
             many have.
         is_whole: Whether the end of the message has come.
-        is_broken: Whether it will not come.
+        is_broken: Whether some of it will not come, or was dropped.
 
     """
 
@@ -74,10 +74,10 @@ class IncomingMessage:
             discard: Whether what is here is dropped, too.
 
         """
+        if not self.is_whole or (discard and self.parts):
+            self.is_broken = True
         if discard:
             self.parts.clear()
-        if discard or not self.is_whole:
-            self.is_broken = True
         self._wake()
 
     async def wait(self) -> None:

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeAlias, TypeVar, cast
 
@@ -29,7 +30,7 @@ import trio
 
 from .._errors import ConnectionClosed, IncompleteMessage
 from .inbox import InboxClosed
-from .incoming_message import IncomingMessage
+from .incoming_message import IncomingMessage, Part
 from .link import Link
 from .turns import find_turns
 
@@ -66,8 +67,9 @@ class Source(Generic[_Part]):
     @property
     def is_at_end(self) -> bool:
         """Whether all of the message was taken, and nothing more will come."""
-        has_rest = self._position < len(self._rest)
-        return self._incoming.is_whole and not (self._incoming.parts or has_rest)
+        incoming = self._incoming
+        has_rest = self._position < len(self._rest) or bool(incoming.parts)
+        return incoming.is_whole and not (incoming.is_broken or has_rest)
 
     async def take(self, limit: int) -> _Part:
         """Take what is here, or wait for it; nothing at the end of the message.
@@ -76,18 +78,12 @@ class Source(Generic[_Part]):
             limit: The most characters or bytes to take.
 
         """
-        self._check_usable()
-        await self._turns.begin()
-        self._is_busy = True
-        try:
-            part = await self._take(limit)
-        finally:
-            self._is_busy = False
-        if self._turns.is_used_up(len(part)):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return part
+        with self._use():
+            return await self._take_in_turn(limit)
 
-    async def collect(self, count: int | None) -> _Part:
+    async def collect(  # noqa: ASYNC910  # it may be here
+        self, count: int | None
+    ) -> _Part:
         """Take so much, or (None) all; less if the message ends before.
 
         Cancellation:
@@ -96,18 +92,20 @@ class Source(Generic[_Part]):
         """
         parts: list[_Part] = []
         left = count
-        try:
-            while left is None or left > 0:
-                part = await self.take(sys.maxsize if left is None else left)
-                if not part:
-                    break
-                parts.append(part)
-                if left is not None:
-                    left -= len(part)
-        except BaseException:
-            self._put_back(parts)
-            raise
-        return parts[0] if len(parts) == 1 else self._join(parts)
+        with self._use():
+            try:
+                while left is None or left > 0:
+                    part = await self._take_in_turn(left or sys.maxsize)
+                    if not part:
+                        break
+                    parts.append(part)
+                    if left is not None:
+                        left -= len(part)
+            except BaseException:
+                self._put_back(parts)
+                raise
+        taken = parts[0] if len(parts) == 1 else self._join(parts)
+        return taken  # noqa: ASYNC910  # as above
 
     def leave(self) -> None:
         """Be done with the message, wherever in it this is."""
@@ -121,31 +119,52 @@ class Source(Generic[_Part]):
                 self._link.reader.refuse(_POLICY_VIOLATION, problem)
         self._link.inbox.leave()
 
+    @contextmanager
+    def _use(self) -> Generator[None]:
+        """Keep other tasks out until a call has all that it wants."""
+        self._check_open()
+        if self._is_busy:
+            raise trio.BusyResourceError("another task is reading this message")
+        self._is_busy = True
+        try:
+            yield
+        finally:
+            self._is_busy = False
+
+    async def _take_in_turn(self, limit: int) -> _Part:
+        await self._turns.begin()
+        part = await self._take(limit)
+        if self._turns.is_used_up(len(part)):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return part
+
     async def _take(self, limit: int) -> _Part:  # noqa: ASYNC910  # it may be here
         if self._position >= len(self._rest):
-            try:
-                part = await self._link.inbox.take_part(self._incoming)
-            except InboxClosed:
-                closing = self._link.closing
-                raise closing.error() from closing.cause
+            part = await self._take_part()
             self._rest = self._nothing if part is None else cast("_Part", part)
             self._position = 0
         start, self._position = self._position, self._position + limit
         if not start and limit >= len(self._rest):
             part, self._rest, self._position = self._rest, self._nothing, 0
-            return part
-        return self._rest[start : self._position]
+            return part  # noqa: ASYNC910  # as above
+        return self._rest[start : self._position]  # noqa: ASYNC910  # as above
+
+    async def _take_part(self) -> Part | None:  # noqa: ASYNC910  # it may be here
+        try:
+            return await self._link.inbox.take_part(self._incoming)
+        except InboxClosed:
+            self._check_open()  # another task may have left the block meanwhile
+            closing = self._link.closing
+            raise closing.error() from closing.cause
 
     def _put_back(self, parts: list[_Part]) -> None:
         taken = self._join(parts)
         self._rest = taken + self._rest[self._position :]
         self._position = 0
 
-    def _check_usable(self) -> None:
+    def _check_open(self) -> None:
         if not self._is_open:
             raise trio.ClosedResourceError("the block of the message reader was left")
-        if self._is_busy:
-            raise trio.BusyResourceError("another task is reading this message")
 
 
 class TextReader:
@@ -156,9 +175,11 @@ class TextReader:
     * :exc:`ConnectionClosed` if the connection ends before the message; what had come
       is given out before;
     * :exc:`trio.ClosedResourceError` once the block was left;
-    * :exc:`trio.BusyResourceError` while another task reads the same message.
+    * :exc:`trio.BusyResourceError` while another task reads the same message;
+    * :exc:`TypeError` for a size that is not an int, and :exc:`ValueError` for one that
+      is negative, other than -1 where that means all.
 
-    A cancelled call takes nothing.
+    A call that is cancelled, or finds the connection ended, takes nothing.
     """
 
     kind: Literal["text"] = "text"
@@ -242,14 +263,16 @@ class BytesReader(trio.abc.ReceiveStream):
     async def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill a buffer, or less of it if the message ends before.
 
-        Cancellation:
-            The buffer may have been written to.
-
         Returns:
             How many bytes were read.
 
+        Raises:
+            TypeError: If it is no buffer, or one that cannot be written to.
+
         """
         with memoryview(buffer) as view, view.cast("B") as target:
+            if target.readonly:
+                raise TypeError("the buffer cannot be written to")
             data = await self._source.collect(len(target))
             target[: len(data)] = data
         return len(data)
@@ -269,15 +292,16 @@ class BytesReader(trio.abc.ReceiveStream):
                 cause is the :exc:`ConnectionClosed`.
             trio.ClosedResourceError: If the block was left.
             trio.BusyResourceError: If another task is reading the message.
-            ValueError: If the limit is less than 1.
+            TypeError: If the limit is not an int.
+            ValueError: If it is less than 1.
 
         Cancellation:
             Nothing was taken. Always a checkpoint.
 
         """
-        limit = sys.maxsize if max_bytes is None else max_bytes
-        if limit < 1:
-            raise ValueError(f"max_bytes must be 1 or more, not {max_bytes!r}")
+        limit = sys.maxsize
+        if max_bytes is not None:
+            limit = _check_int(max_bytes, "max_bytes", lowest=1)
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             data = await self._source.take(limit)
@@ -316,11 +340,20 @@ class Reading:
         _check_abandon(abandon)
         self._abandon: Abandon = abandon
         self._source: Source[str] | Source[bytes] | None = None
+        self._is_used = False
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> MessageReader:
-        if self._source is not None:
+        if self._is_used:
             raise RuntimeError("a message reader is used for one message only")
+        self._is_used = True
+        try:
+            return await self._open()
+        except BaseException:
+            self._is_used = False
+            raise
+
+    async def _open(self) -> MessageReader:
         await trio.lowlevel.checkpoint_if_cancelled()
         link, closing = self._link, self._link.closing
         try:
@@ -358,11 +391,7 @@ def check_max_bytes(max_bytes: object) -> float:
     """
     if max_bytes is None:
         return math.inf
-    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool):
-        raise TypeError(f"max_bytes must be an int or None, not {max_bytes!r}")
-    if max_bytes < 0:
-        raise ValueError(f"max_bytes must be 0 or more, not {max_bytes!r}")
-    return max_bytes
+    return _check_int(max_bytes, "max_bytes", lowest=0)
 
 
 def _check_abandon(abandon: object) -> None:
@@ -370,7 +399,14 @@ def _check_abandon(abandon: object) -> None:
         raise ValueError(f"abandon must be 'drain' or 'close', not {abandon!r}")
 
 
-def _check_count(count: int, *, lowest: int = -1) -> int | None:
-    if count < lowest:
-        raise ValueError(f"a size must be {lowest} or more, not {count!r}")
-    return None if count == -1 else count
+def _check_count(count: object, *, lowest: int = -1) -> int | None:
+    size = _check_int(count, "a size", lowest=lowest)
+    return None if size == -1 else size
+
+
+def _check_int(value: object, name: str, *, lowest: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value < lowest:
+        raise ValueError(f"{name} must be {lowest} or more, not {value!r}")
+    return value

@@ -226,7 +226,7 @@ class Reader:
         limit = max(_MAX_FINISHING_SIZE, 2 * self._max_size)
         while self._pump() is None:
             if self._inbox.unread_size >= limit:
-                return  # noqa: ASYNC910  # as above
+                break
             await trio.lowlevel.checkpoint()
 
     def refill(self, limit: int, *, is_more: bool) -> None:

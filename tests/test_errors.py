@@ -18,6 +18,7 @@ from trio_websocket._errors import (
     ConnectionTimeout,
     DisconnectionTimeout,
     HandshakeError,
+    IncompleteMessage,
     InvalidHandshake,
     InvalidURL,
     ProtocolViolation,
@@ -64,6 +65,14 @@ SENTENCES: list[tuple[WebSocketError, str]] = [
     (
         ConnectionClosed(BYE),
         "the connection is closed: CloseReason<code=1001, name=GOING_AWAY, reason=bye>",
+    ),
+    (
+        IncompleteMessage("abc", 8),
+        "the message ended after 3 of 8 characters",
+    ),
+    (
+        IncompleteMessage(b"abc", 8),
+        "the message ended after 3 of 8 bytes",
     ),
     (
         InvalidURL("http://x", "the scheme must be ws or wss"),

@@ -67,16 +67,16 @@ SENTENCES: list[tuple[WebSocketError, str]] = [
         "the connection is closed: CloseReason<code=1001, name=GOING_AWAY, reason=bye>",
     ),
     (
-        IncompleteMessage("abc", 8),
-        "the message ended after 3 of 8 characters",
-    ),
-    (
-        IncompleteMessage(b"abc", 8),
-        "the message ended after 3 of 8 bytes",
-    ),
-    (
         InvalidURL("http://x", "the scheme must be ws or wss"),
         "'http://x' is not a WebSocket URL: the scheme must be ws or wss",
+    ),
+    (
+        IncompleteMessage(b"abc", 5),
+        "the message ended after 3 of 5 bytes",
+    ),
+    (
+        IncompleteMessage("äb", 3),
+        "the message ended after 2 of 3 characters",
     ),
     (
         ProtocolViolation(1002, "reserved bits are set"),

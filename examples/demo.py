@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ssl
 import sys
+from functools import partial
 
 import trio
 import trustme
@@ -36,6 +37,14 @@ def say(who: str, what: str) -> None:
     print(f"{who}: {what}", flush=True)
 
 
+def shorten(message: str | bytes) -> str:
+    """Show a message; of a long one its size and the beginning."""
+    if len(message) <= 60:
+        return repr(message)
+    unit = "characters" if isinstance(message, str) else "bytes"
+    return f"{len(message)} {unit}: {message[:20]!r}..."
+
+
 def expect(what: str, got: object, wanted: object) -> None:
     """Check one result.
 
@@ -56,7 +65,7 @@ async def answer(request: WebSocketRequest) -> None:
     say("server", f"accepts {request.path}")
     connection = await request.accept()
     async for message in connection:
-        say("server", f"got {message!r}")
+        say("server", f"got {shorten(message)}")
         await connection.send_message(message)
 
 
@@ -76,10 +85,15 @@ async def converse(url: str, context: ssl.SSLContext | None) -> None:
         WebSocketError: If a connection did not open, or ended too early.
 
     """
-    async with open_websocket_url(f"{url}/echo", context) as connection:
+    async with open_websocket_url(
+        f"{url}/echo", context, compression="deflate"
+    ) as connection:
         say("client", f"connected to {url}/echo")
         await exchange(connection, "text message", "Hello, Trio!")
         await exchange(connection, "binary message", bytes(range(8)))
+        await exchange_json(connection, {"name": "Ada", "years": [1815, 1852]})
+        await exchange_parts(connection, ["One ", "message ", "in parts"])
+        await exchange_compressed(connection, "This is said again and again. " * 100)
         await measure(connection)
         await be_rejected(f"{url}/nowhere", context)
         await close(connection, 4000, "that was all")
@@ -92,8 +106,42 @@ async def exchange(
     say("client", f"sends the {what} {message!r}")
     await connection.send_message(message)
     echo = await connection.get_message()
-    say("client", f"received {echo!r}")
+    say("client", f"received {shorten(echo)}")
     expect(what, echo, message)
+
+
+async def exchange_json(connection: WebSocketConnection, value: object) -> None:
+    """Send a value as JSON and expect it back."""
+    say("client", f"sends as JSON {value}")
+    await connection.send_json(value)
+    try:
+        echo = await connection.get_json()
+    except ValueError as error:
+        raise WrongAnswer(f"the answer was no JSON: {error}") from error
+    say("client", f"received as JSON {echo}")
+    expect("value", echo, value)
+
+
+async def exchange_parts(connection: WebSocketConnection, parts: list[str]) -> None:
+    """Send a message part by part, and read it while it comes back."""
+    async with connection.message_writer() as writer:
+        for part in parts:
+            say("client", f"sends the part {part!r}")
+            await writer.send(part)
+    async with connection.message_reader(max_bytes=1000) as reader:
+        echo = await reader.read()
+    say("client", f"received {echo!r}")
+    expect("message in parts", echo, "".join(parts))
+
+
+async def exchange_compressed(connection: WebSocketConnection, message: str) -> None:
+    """Send a message that compresses well; the server may have declined to."""
+    how = "as it is" if connection.compression is None else "compressed"
+    say("client", f"sends {how} {shorten(message)}")
+    await connection.send_message(message)
+    echo = await connection.get_message()
+    say("client", f"received {shorten(echo)}")
+    expect("long message", echo, message)
 
 
 async def measure(connection: WebSocketConnection) -> None:
@@ -151,7 +199,11 @@ async def serve_and_demonstrate(time_limit: float) -> bool:
     server_context, client_context = make_contexts()
     async with trio.open_nursery() as nursery:
         server: WebSocketServer = await nursery.start(
-            serve_websocket, answer, "127.0.0.1", 0, server_context
+            partial(serve_websocket, compression="deflate"),
+            answer,
+            "127.0.0.1",
+            0,
+            server_context,
         )
         url = f"wss://127.0.0.1:{server.port}"
         say("server", f"listens on {url}")

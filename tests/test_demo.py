@@ -20,7 +20,7 @@ from trio_websocket.testing import RawFrame, RawPeer
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 TIME_LIMIT = 15  # seconds that the whole demonstration may take
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 NOT_FOUND = b"HTTP/1.1 404 \r\nContent-Length: 19\r\n\r\nthere is only /echo"
 
 Run = subprocess.CompletedProcess[bytes]
@@ -50,7 +50,7 @@ def assert_failed(run: Run, complaint: str, *, after: str = "") -> None:
 
 
 async def echo(peer: RawPeer, frame: RawFrame) -> None:
-    await peer.send_frame(frame.opcode, frame.payload)
+    await peer.send_frame(frame.opcode, frame.payload, fin=frame.fin)
 
 
 async def send_pong(peer: RawPeer, frame: RawFrame) -> None:
@@ -68,7 +68,20 @@ def answer_with(opcode: int, payload: bytes) -> Answer:
     return answer
 
 
+def answer_to(beginning: bytes, opcode: int, payload: bytes) -> Answer:
+    """Answer to what begins so with a frame, and echo everything else."""
+
+    async def answer(peer: RawPeer, frame: RawFrame) -> None:
+        if frame.payload.startswith(beginning):
+            await peer.send_frame(opcode, payload, fin=frame.fin)
+        else:
+            await echo(peer, frame)
+
+    return answer
+
+
 RIGHT_ANSWERS: dict[int, Answer] = {
+    CONTINUATION: echo,
     TEXT: echo,
     BINARY: echo,
     PING: send_pong,
@@ -145,6 +158,17 @@ async def test_the_demo_shows_the_whole_conversation() -> None:
         "\n"
         r"client: received b'\x00\x01\x02\x03\x04\x05\x06\x07'"
         "\n"
+        "client: sends as JSON {'name': 'Ada', 'years': [1815, 1852]}\n"
+        'server: got \'{"name": "Ada", "years": [1815, 1852]}\'\n'
+        "client: received as JSON {'name': 'Ada', 'years': [1815, 1852]}\n"
+        "client: sends the part 'One '\n"
+        "client: sends the part 'message '\n"
+        "client: sends the part 'in parts'\n"
+        "server: got 'One message in parts'\n"
+        "client: received 'One message in parts'\n"
+        "client: sends compressed 3000 characters: 'This is said again a'...\n"
+        "server: got 3000 characters: 'This is said again a'...\n"
+        "client: received 3000 characters: 'This is said again a'...\n"
         "client: sends a ping\n"
         "client: received the pong after N ms\n"
         "client: tries wss://127.0.0.1:PORT/nowhere\n"
@@ -160,6 +184,7 @@ async def test_the_demo_shows_the_whole_conversation() -> None:
 async def test_the_demo_is_content_with_another_server_that_does_all_right() -> None:
     async with open_server() as url:
         run = await run_demo("--url", url)
+    assert any("sends as it is 3000 characters" in line for line in read_lines(run))
     assert read_lines(run)[-1] == "client: everything happened as it should"
     assert (run.returncode, run.stderr) == (0, b"")
 
@@ -201,6 +226,41 @@ async def test_the_demo_is_content_with_another_server_that_does_all_right() -> 
             "the connection is closed: .*1011",
             "sends the binary message",
             id="a Close instead of the binary message",
+        ),
+        pytest.param(
+            TEXT,
+            answer_to(b"{", TEXT, b'{"name": "Bob"}'),
+            "the value was {'name': 'Bob'}, not {'name': 'Ada'",
+            "received as JSON {'name': 'Bob'}",
+            id="another value",
+        ),
+        pytest.param(
+            TEXT,
+            answer_to(b"{", TEXT, b"{"),
+            "the answer was no JSON: ",
+            "sends as JSON",
+            id="text instead of JSON",
+        ),
+        pytest.param(
+            TEXT,
+            answer_to(b"One", BINARY, b"One "),
+            "the message in parts was b'One message in parts', not 'One",
+            "received b'One message in parts'",
+            id="the parts as binary",
+        ),
+        pytest.param(
+            CONTINUATION,
+            answer_to(b"in", CONTINUATION, b"in two"),
+            "the message in parts was 'One message in two', not 'One",
+            "received 'One message in two'",
+            id="another last part",
+        ),
+        pytest.param(
+            TEXT,
+            answer_to(b"This", TEXT, b"That"),
+            "the long message was 'That', not 'This",
+            "received 'That'",
+            id="another long message",
         ),
         pytest.param(
             PING,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import ssl
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -53,12 +54,14 @@ chat = load(CODE / "chat.py")
 diagram = load(DOCS / "_ext" / "diagram.py")
 extensions = load(CODE / "extensions.py")
 failures = load(CODE / "failures.py")
+large_messages = load(CODE / "large_messages.py")
 reconnecting = load(CODE / "reconnecting.py")
 serving = load(CODE / "serving.py")
 testing_greeter = load(CODE / "testing_greeter.py")
 threads = load(CODE / "threads.py")
 ticker = load(CODE / "ticker.py")
 timeouts = load(CODE / "timeouts.py")
+tunnels = load(CODE / "tunnels.py")
 unix_socket = load(CODE / "unix_socket.py")
 
 unix_only = pytest.mark.skipif(
@@ -259,6 +262,110 @@ async def test_a_lost_client_comes_back_until_it_is_done(
     await reconnecting.stay_connected(open_connection, talk)
     assert visits == [0, 1, 3, 7]
     assert said == ["hello"]
+
+
+async def test_a_message_is_saved_while_it_arrives(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    parts = [bytes([number]) * 50_000 for number in range(20)]
+    async with (
+        open_connection_pair(max_message_size=1000) as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(server.send_message, parts)
+        await large_messages.save(client, path)
+        assert path.read_bytes() == b"".join(parts)
+        await server.send_message("text")
+        with pytest.raises(TypeError, match="binary"):
+            await large_messages.save(client, path)
+
+
+@pytest.mark.parametrize(
+    ("message", "picture"),
+    [(b"PNG:picture", b"picture"), (b"GIF:picture", None), ("PNG:picture", None)],
+)
+async def test_a_picture_is_taken_and_another_message_is_dropped(
+    message: str | bytes, picture: bytes | None
+) -> None:
+    async with open_connection_pair() as (client, server):
+        await server.send_messages([message, "the next one"])
+        assert await large_messages.get_picture(client) == picture
+        assert await client.get_message() == "the next one"
+
+
+async def test_a_file_is_sent_as_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 1000)
+    async with (
+        open_connection_pair() as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(large_messages.send_file, client, path)
+        assert await server.get_message() == path.read_bytes()
+
+
+async def test_a_text_message_may_last_for_ten_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_connection_pair() as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(large_messages.send_count, client)
+        async with server.message_reader() as reader:
+            assert await reader.read_exactly(2) == "0\n"
+            assert trio.current_time() == 0
+            assert await reader.read() == "1\n2\n3\n4\n5\n6\n7\n8\n9\n"
+            assert trio.current_time() == 10
+
+
+async def test_a_relay_passes_messages_on_until_its_source_ends() -> None:
+    async with (
+        open_connection_pair() as (near, source),
+        open_connection_pair() as (target, far),
+        trio.open_nursery() as nursery,
+    ):
+
+        async def relay() -> None:
+            with pytest.raises(trio_websocket.ConnectionClosed):
+                await large_messages.relay(source, target)
+
+        nursery.start_soon(relay)
+        await near.send_message("text")
+        assert await far.get_message() == "text"
+        await near.send_message([b"a", b"b"])
+        assert await far.get_message() == b"ab"
+        await near.aclose()
+
+
+async def test_tls_goes_through_a_tunnel(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    async with (
+        open_connection_pair() as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+        outer = tunnels.add_tls(client, client_tls, "localhost")
+        inner = trio.SSLStream(server.as_stream(), server_tls, server_side=True)
+        nursery.start_soon(inner.send_all, b"a secret")
+        assert await outer.receive_some() == b"a secret"
+
+
+async def test_a_websocket_goes_through_a_tunnel() -> None:
+    async with (
+        open_connection_pair() as (client, server),
+        trio.open_nursery() as nursery,
+    ):
+
+        async def serve() -> None:
+            request = await wrap_server_stream(nursery, server.as_stream())
+            assert request.path == "/chat"
+            await echo(request)
+
+        nursery.start_soon(serve)
+        inner = await tunnels.open_inner(nursery, client)
+        await inner.send_message("hello")
+        assert await inner.get_message() == "hello"
+        await inner.aclose()
 
 
 @unix_only

@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ EXAMPLES = ROOT / "examples"
 ECHO_SERVER = EXAMPLES / "echo_server.py"
 ECHO_CLIENT = EXAMPLES / "echo_client.py"
 OWN_NURSERY = EXAMPLES / "own_nursery.py"
+LARGE_ECHO = EXAMPLES / "large_echo.py"
+TUNNEL = EXAMPLES / "tunnel.py"
 # What those print that need neither arguments nor a server.
 OUTPUTS = {
     EXAMPLES / "tls_echo.py": ["received: a secret"],
@@ -28,6 +30,11 @@ OUTPUTS = {
         "received: hello",
         "agreed on: []",
         "received: hello",
+    ],
+    EXAMPLES / "json_echo.py": [
+        "received: [1, 2.5, None]",
+        "received: {'name': 'Ada', 'is_admin': True}",
+        "received: {'error': 'Expecting value: line 1 column 1 (char 0)'}",
     ],
     EXAMPLES / "reject_with_body.py": [
         "accepted: welcome",
@@ -77,8 +84,9 @@ class RunningServer:
 
     @property
     def port(self) -> int:
-        [port] = re.findall(rb"(\d+)\r?\n", self.output)
-        return int(port)
+        port = re.search(rb"listening .*?(\d+)\r?\n", self.output)
+        assert port is not None
+        return int(port[1])
 
     @property
     def url(self) -> str:
@@ -106,6 +114,7 @@ async def open_server(program: Path, *arguments: str) -> AsyncGenerator[RunningS
         trio.run_process,
         build_command(program, *arguments),
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         check=False,
     )
     async with trio.open_nursery() as nursery:
@@ -118,8 +127,8 @@ async def open_server(program: Path, *arguments: str) -> AsyncGenerator[RunningS
 
 
 def test_every_example_is_tested() -> None:
-    tested = {ECHO_SERVER, ECHO_CLIENT, OWN_NURSERY, *OUTPUTS} | TESTED_ELSEWHERE
-    assert set(EXAMPLES.glob("*.py")) == tested
+    tested = {ECHO_SERVER, ECHO_CLIENT, OWN_NURSERY, LARGE_ECHO, TUNNEL, *OUTPUTS}
+    assert set(EXAMPLES.glob("*.py")) == tested | TESTED_ELSEWHERE
 
 
 @pytest.mark.parametrize("program", OUTPUTS, ids=lambda program: program.stem)
@@ -186,6 +195,148 @@ async def test_own_nursery_asks_several_servers_and_closes_all_connections() -> 
             f"{server.url}/a",
             f"{server.url}/b",
         )
+
+
+async def test_a_large_message_comes_back_from_the_large_echo() -> None:
+    run = await run_program(LARGE_ECHO, "3")
+    speed, *memory, verdict = run.stdout.decode().splitlines()
+    assert re.fullmatch(r"3,145,728 bytes there and back in .* s, \d+ MiB/s", speed)
+    assert all(line.startswith("peak memory of this program: ") for line in memory)
+    assert verdict == "what came back is the same"
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
+FILE = bytes(range(256)) * 4000
+
+
+@asynccontextmanager
+async def open_target(
+    handle: Callable[[trio.SocketStream], Awaitable[object]],
+) -> AsyncGenerator[int]:
+    """Serve TCP in this process, for a tunnel to lead to."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, handle, [listener])
+        yield listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_tunnel(
+    target: int,
+) -> AsyncGenerator[tuple[RunningServer, RunningServer]]:
+    """Run both ends of a tunnel: the near one and the far one."""
+    far_end = open_server(TUNNEL, "serve", "127.0.0.1", str(target), "--port", "0")
+    async with far_end as far:
+        near_end = open_server(TUNNEL, "listen", far.url, "--port", "0")
+        async with near_end as near:
+            yield near, far
+
+
+async def receive_all(stream: trio.SocketStream) -> bytes:
+    return b"".join([data async for data in stream])
+
+
+async def send_file(stream: trio.SocketStream) -> None:
+    async with stream:
+        await stream.send_all(FILE)
+
+
+async def send_back(stream: trio.SocketStream) -> None:
+    async with stream:
+        async for data in stream:
+            await stream.send_all(data)
+
+
+async def test_a_file_comes_through_the_tunnel_whole() -> None:
+    async with (
+        open_target(send_file) as target,
+        open_tunnel(target) as (near, _),
+        await trio.open_tcp_stream("127.0.0.1", near.port) as client,
+    ):
+        with trio.fail_after(TIME_LIMIT):
+            assert await receive_all(client) == FILE
+
+
+async def test_a_file_goes_through_the_tunnel_whole() -> None:
+    send, receive = trio.open_memory_channel[bytes](1)
+
+    async def keep(stream: trio.SocketStream) -> None:
+        async with stream:
+            send.send_nowait(await receive_all(stream))
+
+    async with open_target(keep) as target, open_tunnel(target) as (near, _):
+        await send_file(await trio.open_tcp_stream("127.0.0.1", near.port))
+        with trio.fail_after(TIME_LIMIT):
+            assert await receive.receive() == FILE
+
+
+async def test_a_target_that_hangs_up_ends_the_connection_at_the_near_end() -> None:
+    async with (
+        open_target(trio.SocketStream.aclose) as target,
+        open_tunnel(target) as (near, _),
+        await trio.open_tcp_stream("127.0.0.1", near.port) as client,
+    ):
+        with trio.fail_after(TIME_LIMIT):
+            assert await client.receive_some() == b""
+
+
+@posix_only
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("is_near", [True, False])
+async def test_a_signal_ends_an_end_of_the_tunnel_and_what_leads_through_it(
+    *, is_near: bool
+) -> None:
+    async with (
+        open_target(send_back) as target,
+        open_tunnel(target) as (near, far),
+        await trio.open_tcp_stream("127.0.0.1", near.port) as client,
+    ):
+        await client.send_all(b"there?")
+        assert await client.receive_some() == b"there?"
+        first, second = (near, far) if is_near else (far, near)
+        for end in (first, second):
+            listening = f"listening on 127.0.0.1:{end.port}"
+            assert await end.end(signal.SIGINT) == (0, [listening, "stopped"])
+            with trio.fail_after(TIME_LIMIT):
+                assert await client.receive_some() == b""
+
+
+@posix_only
+@pytest.mark.usefixtures("ctrl_c")
+async def test_a_tunnel_to_nowhere_says_so() -> None:
+    with trio.socket.socket() as bound:
+        await bound.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        target = bound.getsockname()[1]
+        async with (
+            open_tunnel(target) as (near, far),
+            await trio.open_tcp_stream("127.0.0.1", near.port) as client,
+        ):
+            with trio.fail_after(TIME_LIMIT):
+                assert await client.receive_some() == b""
+            (code, near_lines), (far_code, far_lines) = (
+                await near.end(signal.SIGINT),
+                await far.end(signal.SIGINT),
+            )
+    assert (code, far_code) == (0, 0)
+    _, complaint, _ = near_lines
+    assert complaint == (
+        "the server rejected the connection with status 502 (Bad Gateway)"
+    )
+    _, complaint, _ = far_lines
+    assert str(target) in complaint
+
+
+async def test_a_tunnel_end_without_a_port_says_so() -> None:
+    with trio.socket.socket() as bound:
+        await bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        port = str(bound.getsockname()[1])
+        for command in (["serve", "127.0.0.1", "9"], ["listen", "ws://127.0.0.1"]):
+            run = await run_program(TUNNEL, *command, "--port", port)
+            assert (run.returncode, run.stdout) == (1, b"")
+            [complaint] = run.stderr.decode().splitlines()
+            assert "in use" in complaint or port in complaint
 
 
 def find_programs() -> list[str]:

@@ -14,6 +14,7 @@ import trio_websocket.frames
 import trio_websocket.testing
 
 NAMES = {
+    "ByteStream",
     "BytesReader",
     "CloseCode",
     "CloseReason",

@@ -11,6 +11,7 @@ from ._client.connect import (
     wrap_client_stream as wrap_client_stream,
 )
 from ._close_reason import CloseCode as CloseCode, CloseReason as CloseReason
+from ._connection.byte_stream import ByteStream as ByteStream
 from ._connection.connection import WebSocketConnection as WebSocketConnection
 from ._connection.message_reader import (
     BytesReader as BytesReader,

@@ -41,6 +41,7 @@ _PUBLIC_MODULES = (
 
 # What only the library constructs: its arguments are nobody's business.
 _NOT_CONSTRUCTED: tuple[object, ...] = (
+    trio_websocket.ByteStream,
     trio_websocket.BytesReader,
     trio_websocket.MessageWriter,
     trio_websocket.TextReader,

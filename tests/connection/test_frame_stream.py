@@ -40,9 +40,9 @@ async def test_a_client_masks_each_frame_with_a_key_of_its_own() -> None:
     """S-31."""
     ours, theirs = trio.testing.memory_stream_pair()
     frames = [
-        Frame(Opcode.TEXT, b"Hel", fin=False),
+        Frame(Opcode.TEXT, b"half a ", fin=False),
         Frame(Opcode.PING),
-        Frame(Opcode.CONTINUATION, b"lo"),
+        Frame(Opcode.CONTINUATION, b"message"),
     ]
     await FrameStream(ours, client=True).send_frame(*frames)
     sent = FrameParser(is_masked=True).feed(await theirs.receive_some())

@@ -95,7 +95,7 @@ def test_wsproto_can_go_on_behind_a_recap(side: ConnectionType, cut: int) -> Non
     message = make_message(TEXT, build_frame(TEXT, data[:cut], key, fin=False))
     message.tell(data[:cut])
     judge = Connection(side)
-    judge.receive_data(message.recap(is_masked=key is not None))
+    judge.receive_data(message.decoder.recap(is_masked=key is not None))
     judge.receive_data(build_frame(CONTINUATION, data[cut:], key))
     events = list(judge.events())
     texts = [event.data for event in events if isinstance(event, TextMessage)]
@@ -112,7 +112,7 @@ def test_wsproto_gets_what_is_left_of_a_frame(side: ConnectionType) -> None:
     message.tell(b"good" + EURO[:1])
     is_masked = key is not None
     judge = Connection(side)
-    judge.receive_data(message.recap(is_masked=is_masked))
+    judge.receive_data(message.decoder.recap(is_masked=is_masked))
     judge.receive_data(message.restart(EURO[1:], is_masked=is_masked))
     *_, last = judge.events()
     assert isinstance(last, TextMessage)
@@ -124,6 +124,6 @@ def test_a_recap_of_bytes_holds_none(side: ConnectionType) -> None:
     key = find_key(side)
     message = make_message(BINARY, build_frame(BINARY, b"abc", key, fin=False))
     message.tell(b"abc")
-    header = parse_header(message.recap(is_masked=key is not None))
+    header = parse_header(message.decoder.recap(is_masked=key is not None))
     assert header is not None
     assert (header.opcode, header.payload_length, header.fin) == (BINARY, 0, False)

@@ -23,7 +23,7 @@ EXAMPLES = {
         "81 85 37fa213d 7f9f4d5158",
         Frame(Opcode.TEXT, b"Hello", masking_key=KEY),
     ),
-    "first": ("01 03 48656c", Frame(Opcode.TEXT, b"Hel", fin=False)),
+    "first": ("01 03 6f6e65", Frame(Opcode.TEXT, b"one", fin=False)),
     "last": ("80 02 6c6f", Frame(Opcode.CONTINUATION, b"lo")),
     "ping": ("89 05 48656c6c6f", Frame(Opcode.PING, b"Hello")),
     "pong": (

@@ -146,7 +146,7 @@ class FrameStream(trio.abc.AsyncResource):
         frames = self._parser.feed(received)
         if frames:
             self._frames += frames
-            return
+            return  # noqa: ASYNC910  # as above
         data = await self.stream.receive_some()
         if not data:
             self._end()

@@ -56,7 +56,7 @@ class MessageWriter:
         self._is_sending = False
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> Literal["text", "bytes"] | None:
         """``"text"`` or ``"bytes"``; None while nothing has told which."""
         return self._kind
 

@@ -714,7 +714,8 @@ async def test_what_can_be_had_at_once_is_not_waited_for() -> None:
     def advance() -> None:
         if inbox.wants_parts:
             inbox.begin("")
-        elif inbox.incoming is not None:
+        else:
+            assert inbox.incoming is not None
             part = parts.pop(0)
             inbox.incoming.add(part, is_last=not part)
 

@@ -40,6 +40,9 @@ class Peer:
         """Whether the row is for this peer."""
         if self.is_extra and not row.is_main:
             return False
+        if row.group in _CHOSEN or self.name in _ELSEWHERE_UNFIT:
+            is_chosen = self.name in _CHOSEN.get(row.group, ())
+            return is_chosen and self._has_scene(row, role)
         if row.style and self.family == "peer":
             # Elsewhere the rows with one message in a call are what compares.
             return self.name in _COMPARED_IN_BATCHES
@@ -49,11 +52,29 @@ class Peer:
             return False
         if self.family == "floor" and not _is_for_floors(row):
             return False
+        return self._has_scene(row, role)
+
+    def _has_scene(self, row: Row, role: str) -> bool:
         return not self.scenes or row.find_scene(role) in self.scenes
 
 
 # No other library sends many messages by one call; these show what one each costs.
 _COMPARED_IN_BATCHES = {"old", "websockets-trio", "aiohttp-uvloop", "picows-uvloop"}
+# Who is measured in rows that are for a few: libraries that compress, and of streaming
+# the two ways that compare.
+_CHOSEN = {
+    "compressed": {
+        "ours",
+        "ours-many",
+        "ours-python",
+        "websockets-trio",
+        "websockets-uvloop",
+        "aiohttp-uvloop",
+        "floor-zlib",
+    },
+    "streaming": {"ours", "ours-whole"},
+}
+_ELSEWHERE_UNFIT = {"ours-whole", "floor-zlib"}
 # Where the lanes make a difference.
 _LANE_GROUPS = {"receive", "send", "echo"}
 _RECEIVES = frozenset({"receive"})
@@ -83,6 +104,13 @@ ROSTER = (
         "ours",
         style="many",
         scenes=_RECEIVES,
+    ),
+    Peer(
+        "ours-whole",
+        "trio-websocket, whole messages of 1 MiB",
+        _OURS,
+        "ours",
+        style="whole",
     ),
     Peer(
         "ours-python",
@@ -133,4 +161,5 @@ ROSTER = (
         "floor",
         style="descriptor",
     ),
+    Peer("floor-zlib", "floor: zlib alone", "bare_zlib", "floor"),
 )

@@ -31,11 +31,12 @@ _MOST_MESSAGES = 512
 _SMALLEST_LIST = 256
 _NAMES = ("anna", "björn", "chen", "dmitri", "emeka", "fatima", "grace", "hiro")
 _KINDS = ("message", "edit", "reaction", "presence", "typing")
-_WORDS = (
+_TEXT = (
     "about again because between build could deploy error first found given great "
     "later maybe merge never order please review right should since still there "
     "these think thread today tomorrow until update version where which would yes"
-).split()
+)
+_WORDS = tuple(_TEXT.split(" "))
 
 
 def build_pool(size: int) -> Sequence[str]:
@@ -91,8 +92,7 @@ def compress_all(messages: Iterable[str]) -> Sequence[bytes]:
     compressor = make_compressor()
     return [
         (
-            compressor.compress(message.encode())
-            + compressor.flush(zlib.Z_SYNC_FLUSH)
+            compressor.compress(message.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH)
         ).removesuffix(FLUSH_TAIL)
         for message in messages
     ]

@@ -38,11 +38,11 @@ class Peer:
 
     def can_play(self, row: Row, role: str) -> bool:
         """Whether the row is for this peer."""
+        has_scene = not self.scenes or row.find_scene(role) in self.scenes
+        if row.group in _CHOSEN or self.name in _ELSEWHERE_UNFIT:
+            return has_scene and self.name in _CHOSEN.get(row.group, ())
         if self.is_extra and not row.is_main:
             return False
-        if row.group in _CHOSEN or self.name in _ELSEWHERE_UNFIT:
-            is_chosen = self.name in _CHOSEN.get(row.group, ())
-            return is_chosen and self._has_scene(row, role)
         if row.style and self.family == "peer":
             # Elsewhere the rows with one message in a call are what compares.
             return self.name in _COMPARED_IN_BATCHES
@@ -50,12 +50,7 @@ class Peer:
             return False
         if self.lane and row.group not in _LANE_GROUPS:
             return False
-        if self.family == "floor" and not _is_for_floors(row):
-            return False
-        return self._has_scene(row, role)
-
-    def _has_scene(self, row: Row, role: str) -> bool:
-        return not self.scenes or row.find_scene(role) in self.scenes
+        return has_scene and (self.family != "floor" or _is_for_floors(row))
 
 
 # No other library sends many messages by one call; these show what one each costs.

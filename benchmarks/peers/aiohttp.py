@@ -27,7 +27,9 @@ class Aiohttp:
         """Announce a port and serve on it for ever."""
 
         async def accept(request: web.BaseRequest) -> web.WebSocketResponse:
-            connection = web.WebSocketResponse(compress=self._assignment.is_compressed, max_msg_size=0)
+            connection = web.WebSocketResponse(
+                compress=self._assignment.is_compressed, max_msg_size=0
+            )
             await connection.prepare(request)
             await handle(self._make_link(connection))
             return connection

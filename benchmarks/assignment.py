@@ -30,11 +30,12 @@ class Assignment:
         role: The side of the library under test, ``client`` or ``server``.
         scene: What happens on the connections; see ``scenes``.
         size: The bytes of a message.
-        kind: ``binary``, ``ascii`` or ``text`` (with characters of many bytes), or
-            ``mix`` for the messages of a chat.
+        kind: ``binary``, ``ascii``, ``text`` (with characters of many bytes) or
+            ``json``, or ``mix`` for the messages of a chat.
         tasks: How many tasks send at once.
         connections: How many connections there are.
         is_secure: Whether they are made over TLS.
+        is_compressed: Whether messages are compressed; see ``deflated``.
         style: How a library that has several ways is used; each peer knows its own.
         lane: The lane of this library that is wanted, or empty.
         loop: The event loop of a library for asyncio.
@@ -57,6 +58,7 @@ class Assignment:
     tasks: int
     connections: int
     is_secure: bool
+    is_compressed: bool
     style: str
     lane: str
     loop: str

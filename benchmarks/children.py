@@ -113,6 +113,7 @@ def make_assignment(
         tasks=row.tasks,
         connections=row.connections,
         is_secure=row.is_secure,
+        is_compressed=row.is_compressed,
         # Peers have no call for many messages, and send them one by one.
         style=peer.style if peer.family == "peer" else row.style or peer.style,
         lane=peer.lane,

@@ -8,25 +8,35 @@ measured against: to wake it up would cost the other end more than many a messag
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+import deflated
 from assignment import HOST, Assignment, announce, hear_port, take_assignment
 from frames import (
+    BINARY,
     HEAD_END,
     REQUEST,
     build_answer,
     build_block,
     build_frame,
+    build_header,
     build_message,
+    build_request,
+    measure_frame,
 )
 
+_MOST_HEADER = 10
+# The size of a message that is read in parts, and what is repeated in it.
+STREAMED_SIZE = 1 << 30
+_STREAMED_BLOCK = 262144
 # So many openings are under way at once, to keep a server busy.
 OPENINGS_AT_ONCE = 8
 # Connections are reset at the end: thousands of them must not linger in TIME_WAIT.
@@ -59,7 +69,7 @@ class Patience:
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self.wait(sock, is_write=True)
 
-    def receive(self, sock: socket.socket, buffer: bytearray) -> int:
+    def receive(self, sock: socket.socket, buffer: bytearray | memoryview) -> int:
         """Receive something.
 
         Raises:
@@ -83,6 +93,14 @@ class Patience:
         while size > 0:
             size -= self.receive(sock, buffer)
 
+    def receive_frame(self, sock: socket.socket, buffer: bytearray) -> None:
+        """Receive one frame, whose size is not known; nothing comes behind it."""
+        count = self.receive(sock, buffer)
+        while not (size := measure_frame(buffer[: min(count, _MOST_HEADER)])):
+            with memoryview(buffer) as view, view[count:] as rest:
+                count += self.receive(sock, rest)
+        self.receive_exactly(sock, size - count, buffer)
+
     def receive_head(self, sock: socket.socket) -> bytes:
         """Receive the head of a request or an answer, and what came with it."""
         head, buffer = bytearray(), bytearray(4096)
@@ -105,6 +123,8 @@ class Counterpart:
         scenes: dict[str, Callable[[list[socket.socket]], NoReturn]] = {
             "receive": self._flood,
             "send": self._sink,
+            "read": self._stream,
+            "write": self._sink,
             "ask": self._reply,
             "answer": self._drive,
             "chat": self._converse,
@@ -138,7 +158,9 @@ class Counterpart:
         if context is not None:
             sock = context.wrap_socket(sock, server_hostname=HOST)
         prepare(sock)
-        self._patience.send(sock, REQUEST)
+        is_compressed = self._assignment.is_compressed
+        request = build_request(deflated.OFFER) if is_compressed else REQUEST
+        self._patience.send(sock, request)
         return sock
 
     def _accept(self, count: int | None) -> list[socket.socket]:
@@ -158,15 +180,20 @@ class Counterpart:
                 sock = context.wrap_socket(sock, server_side=True)
             prepare(sock)
             request = self._patience.receive_head(sock)
-            self._patience.send(sock, build_answer(request))
+            extension = deflated.OFFER if self._assignment.is_compressed else ""
+            self._patience.send(sock, build_answer(request, extension))
             sockets.append(sock)
         return sockets
 
     # The scenes.
 
-    def _build_frame(self) -> bytes:
+    def _build_frames(self) -> Sequence[bytes]:
+        if self._assignment.is_compressed:
+            return deflated.build_frames(
+                self._assignment.size, is_masked=self._is_client
+            )
         message = build_message(self._assignment.kind, self._assignment.size)
-        return build_frame(message, is_masked=self._is_client)
+        return [build_frame(message, is_masked=self._is_client)]
 
     def _measure_frame(self) -> int:
         # What comes from a client is masked.
@@ -178,11 +205,28 @@ class Counterpart:
         if self._assignment.kind == "mix":
             self._converse(sockets)  # there are pongs to take
         (sock,) = sockets
-        block = build_block(
-            self._assignment.kind, self._assignment.size, is_masked=self._is_client
-        )
+        if self._assignment.is_compressed:
+            block = b"".join(self._build_frames())
+        else:
+            block = build_block(
+                self._assignment.kind, self._assignment.size, is_masked=self._is_client
+            )
         while True:
             self._patience.send(sock, block)
+
+    def _stream(self, sockets: list[socket.socket]) -> NoReturn:
+        """Send one large message after the other; any bytes do for what is in them."""
+        (sock,) = sockets
+        if self._assignment.style == "whole":
+            self._flood(sockets)
+        header = build_header(
+            0x80 | BINARY, STREAMED_SIZE, is_masked=self._is_client
+        ) + (bytes(4) if self._is_client else b"")
+        block = os.urandom(_STREAMED_BLOCK)
+        while True:
+            self._patience.send(sock, header)
+            for _ in range(STREAMED_SIZE // _STREAMED_BLOCK):
+                self._patience.send(sock, block)
 
     def _sink(self, sockets: list[socket.socket]) -> NoReturn:
         """Receive and forget."""
@@ -193,18 +237,28 @@ class Counterpart:
     def _reply(self, sockets: list[socket.socket]) -> NoReturn:
         """Answer each message that comes."""
         (sock,) = sockets
-        reply, size = self._build_frame(), self._measure_frame()
+        replies = itertools.cycle(self._build_frames())
+        receive = self._find_receive()
         while True:
-            self._patience.receive_exactly(sock, size, self._buffer)
-            self._patience.send(sock, reply)
+            receive(sock)
+            self._patience.send(sock, next(replies))
+
+    def _find_receive(self) -> Callable[[socket.socket], None]:
+        """Find how to receive one message."""
+        patience, buffer = self._patience, self._buffer
+        if self._assignment.is_compressed:
+            return lambda sock: patience.receive_frame(sock, buffer)
+        size = self._measure_frame()
+        return lambda sock: patience.receive_exactly(sock, size, buffer)
 
     def _drive(self, sockets: list[socket.socket]) -> NoReturn:
         """Send a message on one connection after the other, wait for each answer."""
-        message, size = self._build_frame(), self._measure_frame()
+        messages = itertools.cycle(self._build_frames())
+        receive = self._find_receive()
         while True:
             for sock in sockets:
-                self._patience.send(sock, message)
-                self._patience.receive_exactly(sock, size, self._buffer)
+                self._patience.send(sock, next(messages))
+                receive(sock)
 
     def _converse(self, sockets: list[socket.socket]) -> NoReturn:
         """Send without a pause, and receive and forget what comes back meanwhile."""

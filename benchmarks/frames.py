@@ -14,6 +14,7 @@ import struct
 TEXT = 1
 BINARY = 2
 PING = 9
+RSV1 = 0x40
 HEAD_END = b"\r\n\r\n"
 REQUEST = (
     b"GET / HTTP/1.1\r\n"
@@ -26,6 +27,7 @@ REQUEST = (
 )
 # RFC 6455 section 1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_EXTENSIONS = b"Sec-WebSocket-Extensions: "
 # Characters of one, two, three and four bytes.
 _WORDS = "Grüße aus Ōsaka, 寿司 und 😀! "
 # The shares of a chat: of 200 messages, with a ping after every 50.
@@ -33,8 +35,14 @@ _CHAT = [("ascii", 64)] * 140 + [("ascii", 1024)] * 50 + [("binary", 32768)] * 1
 _MESSAGES_PER_PING = 50
 
 
-def build_answer(request: bytes) -> bytes:
+def build_request(extension: str) -> bytes:
+    """Build the request of an opening handshake that offers an extension."""
+    return REQUEST[:-2] + _EXTENSIONS + extension.encode() + HEAD_END
+
+
+def build_answer(request: bytes, extension: str = "") -> bytes:
     """Build the answer to an opening handshake (RFC 6455 section 4.2.2)."""
+    accepted = b"\r\n" + _EXTENSIONS + extension.encode() if extension else b""
     key = b""
     for line in request.split(b"\r\n"):
         name, _, value = line.partition(b":")
@@ -45,7 +53,7 @@ def build_answer(request: bytes) -> bytes:
         b"HTTP/1.1 101 Switching Protocols\r\n"
         b"Upgrade: websocket\r\n"
         b"Connection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + HEAD_END
+        b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + accepted + HEAD_END
     )
 
 
@@ -63,18 +71,34 @@ def build_frame(message: str | bytes, *, is_masked: bool, opcode: int = 0) -> by
     """Build a final frame; the opcode is that of the message unless it is given."""
     payload = message.encode() if isinstance(message, str) else message
     opcode = opcode or (TEXT if isinstance(message, str) else BINARY)
-    first, mask_bit = 0x80 | opcode, 0x80 if is_masked else 0
-    size = len(payload)
-    if size < 126:
-        header = struct.pack("!BB", first, mask_bit | size)
-    elif size < 65536:
-        header = struct.pack("!BBH", first, mask_bit | 126, size)
-    else:
-        header = struct.pack("!BBQ", first, mask_bit | 127, size)
+    header = build_header(0x80 | opcode, len(payload), is_masked=is_masked)
     if not is_masked:
         return header + payload
     key = os.urandom(4)
     return header + key + mask(payload, key)
+
+
+def build_header(first: int, size: int, *, is_masked: bool) -> bytes:
+    """Build the header of a frame, but for the key that masks it."""
+    mask_bit = 0x80 if is_masked else 0
+    if size < 126:
+        return struct.pack("!BB", first, mask_bit | size)
+    if size < 65536:
+        return struct.pack("!BBH", first, mask_bit | 126, size)
+    return struct.pack("!BBQ", first, mask_bit | 127, size)
+
+
+def measure_frame(data: bytes | bytearray) -> int:
+    """Find the size of the frame that begins here; 0 if its header is not whole."""
+    if len(data) < 2:
+        return 0
+    is_masked, size = data[1] & 0x80, data[1] & 0x7F
+    start = {126: 4, 127: 10}.get(size, 2)
+    if len(data) < start:
+        return 0
+    if start > 2:
+        size = int.from_bytes(data[2:start], "big")
+    return start + size + (4 if is_masked else 0)
 
 
 def mask(payload: bytes, key: bytes) -> bytes:

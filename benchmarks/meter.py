@@ -19,6 +19,8 @@ from assignment import Assignment, finish
 MOST_OPENINGS = 6000
 # Connections that are there before the memory of more of them is measured.
 BASE_CONNECTIONS = 50
+# How much a process may grow that holds no more than a part of a message, in bytes.
+_MOST_GROWTH = 33_554_432
 # What a bystander asks for, in seconds.
 NAP = 0.001
 
@@ -35,6 +37,8 @@ class Meter:
         self._seconds = assignment.seconds
         self._most = MOST_OPENINGS if assignment.scene == "open" else sys.maxsize
         self._bystander = Bystander() if assignment.has_bystander else None
+        self._is_flat = assignment.scene in {"read", "write"}
+        self._peak = 0
         self._is_warm = False
         self._count = 0
         self._until = 0.0
@@ -62,6 +66,7 @@ class Meter:
             self._until = now + self._seconds
             if self._bystander is not None:
                 self._bystander.forget()
+            self._peak = find_peak()
             self._cpu_since = time.process_time()
             self._since = time.perf_counter()
         else:
@@ -79,6 +84,10 @@ class Meter:
         }
         if self._bystander is not None:
             record |= self._bystander.summarise(now)
+        if self._is_flat:
+            record["growth"] = growth = find_peak() - self._peak
+            if growth > _MOST_GROWTH:
+                record = {"error": f"grew by {growth:,} bytes, so it is not flat"}
         finish(record)
 
 
@@ -146,5 +155,10 @@ def measure_memory() -> int:
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     # Elsewhere only the peak is known, which is the same while memory only grows.
+    return find_peak()
+
+
+def find_peak() -> int:
+    """Find the most bytes of memory that the process has held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

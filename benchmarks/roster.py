@@ -38,6 +38,9 @@ class Peer:
 
     def can_play(self, row: Row, role: str) -> bool:
         """Whether the row is for this peer."""
+        has_scene = not self.scenes or row.find_scene(role) in self.scenes
+        if row.group in _CHOSEN or self.name in _ELSEWHERE_UNFIT:
+            return has_scene and self.name in _CHOSEN.get(row.group, ())
         if self.is_extra and not row.is_main:
             return False
         if row.style and self.family == "peer":
@@ -47,13 +50,26 @@ class Peer:
             return False
         if self.lane and row.group not in _LANE_GROUPS:
             return False
-        if self.family == "floor" and not _is_for_floors(row):
-            return False
-        return not self.scenes or row.find_scene(role) in self.scenes
+        return has_scene and (self.family != "floor" or _is_for_floors(row))
 
 
 # No other library sends many messages by one call; these show what one each costs.
 _COMPARED_IN_BATCHES = {"old", "websockets-trio", "aiohttp-uvloop", "picows-uvloop"}
+# Who is measured in rows that are for a few: libraries that compress, and of streaming
+# the two ways that compare.
+_CHOSEN = {
+    "compressed": {
+        "ours",
+        "ours-many",
+        "ours-python",
+        "websockets-trio",
+        "websockets-uvloop",
+        "aiohttp-uvloop",
+        "floor-zlib",
+    },
+    "streaming": {"ours", "ours-whole"},
+}
+_ELSEWHERE_UNFIT = {"ours-whole", "floor-zlib"}
 # Where the lanes make a difference.
 _LANE_GROUPS = {"receive", "send", "echo"}
 _RECEIVES = frozenset({"receive"})
@@ -83,6 +99,13 @@ ROSTER = (
         "ours",
         style="many",
         scenes=_RECEIVES,
+    ),
+    Peer(
+        "ours-whole",
+        "trio-websocket, whole messages of 1 MiB",
+        _OURS,
+        "ours",
+        style="whole",
     ),
     Peer(
         "ours-python",
@@ -133,4 +156,5 @@ ROSTER = (
         "floor",
         style="descriptor",
     ),
+    Peer("floor-zlib", "floor: zlib alone", "bare_zlib", "floor"),
 )

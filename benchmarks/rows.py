@@ -30,6 +30,7 @@ class Figure:
 
 
 MESSAGES = Figure("rate", "messages/s")
+THROUGHPUT = Figure("rate", "MiB/s", MIB)
 OPENINGS = Figure("rate", "openings/s")
 CPU_TIME = Figure("cpu", "CPU us/message", is_more_better=False)
 MEMORY = Figure("bytes", "KiB/connection", KIB, is_more_better=False)
@@ -50,6 +51,7 @@ class Row:
         kind: The kind of the messages; see ``Assignment``.
         tasks: How many tasks send at once.
         connections: How many connections there are.
+        is_compressed: Whether messages are compressed.
         style: ``many`` if many messages are sent by one call.
         is_secure: Whether it is over TLS.
         has_bystander: Whether a bystander is what is measured.
@@ -68,6 +70,7 @@ class Row:
     kind: str = "binary"
     tasks: int = 1
     connections: int = 1
+    is_compressed: bool = False
     style: str = ""
     is_secure: bool = False
     has_bystander: bool = False
@@ -159,6 +162,38 @@ def _build_chat() -> Iterator[Row]:
         yield Row(f"chat-{name}", title, "chat", scene, 2 * KIB, "mix")
 
 
+def _build_compressed() -> Iterator[Row]:
+    for scene in ("receive", "send", "echo"):
+        for name, size in (("64", 64), ("1k", KIB), ("64k", 64 * KIB)):
+            yield Row(
+                f"compressed-{scene}-{name}",
+                f"{scene} {name_size(size)} of JSON, compressed",
+                "compressed",
+                scene,
+                size,
+                "json",
+                is_compressed=True,
+            )
+
+
+def _build_streaming() -> Iterator[Row]:
+    # Of that size are the parts that are written; those that are read are as they come.
+    for name, title, scene, size in (
+        ("send-64k", "send 1 GiB in parts of 64 KiB", "write", 64 * KIB),
+        ("send-1m", "send 1 GiB in parts of 1 MiB", "write", MIB),
+        ("receive", "receive 1 GiB in parts", "read", MIB),
+    ):
+        yield Row(
+            f"stream-{name}",
+            title,
+            "streaming",
+            scene,
+            size,
+            figure=THROUGHPUT,
+            patience=5,  # more than one message, at several GiB/s
+        )
+
+
 def _build_crowds() -> Iterator[Row]:
     yield Row("openings", "openings", "openings", "open", figure=OPENINGS)
     for count in (1000, 5000):
@@ -215,6 +250,8 @@ ROWS = (
     *_build_send(),
     *_build_echo(),
     *_build_chat(),
+    *_build_compressed(),
+    *_build_streaming(),
     *_build_crowds(),
     *_build_bystander(),
 )

@@ -9,6 +9,7 @@ from typing import cast
 import aiohttp
 from aiohttp import web
 from assignment import HOST, Assignment, announce, take_assignment
+from deflated import WINDOW
 
 from .link import Link
 from .loop import AsyncioLoop, run_asyncio
@@ -26,7 +27,9 @@ class Aiohttp:
         """Announce a port and serve on it for ever."""
 
         async def accept(request: web.BaseRequest) -> web.WebSocketResponse:
-            connection = web.WebSocketResponse(compress=False, max_msg_size=0)
+            connection = web.WebSocketResponse(
+                compress=self._assignment.is_compressed, max_msg_size=0
+            )
             await connection.prepare(request)
             await handle(self._make_link(connection))
             return connection
@@ -53,7 +56,7 @@ class Aiohttp:
         connection = await self._session.ws_connect(
             f"{self._assignment.url}:{port}/",
             ssl=self._assignment.make_client_context() or True,
-            compress=0,
+            compress=WINDOW if self._assignment.is_compressed else 0,
             max_msg_size=0,
         )
         return self._make_link(connection)
@@ -76,7 +79,7 @@ class Aiohttp:
             else:
                 await send_bytes(message.data)
 
-        is_text = self._assignment.kind in {"ascii", "text"}
+        is_text = self._assignment.kind in {"ascii", "text", "json"}
         # It gets messages of the one kind only.
         send = cast(
             Callable[[str | bytes], Awaitable[object]],

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sized
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Writer(Protocol):
+    """Writes one message part by part."""
+
+    async def send(self, part: str | bytes) -> None:
+        """Send the next part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +29,8 @@ class Link:
         answer: Takes a message and sends it back.
         receive_many: Takes all messages at hand, if the library can do that.
         send_many: Sends many messages, if the library can do that.
+        read_message: Reads a message part by part, if the library can do that.
+        write_message: Writes a message part by part, if the library can do that.
         messages: Gives one message after the other, if that is asked for.
 
     """
@@ -30,4 +41,8 @@ class Link:
     answer: Callable[[], Awaitable[object]]
     receive_many: Callable[[], Awaitable[Sized]] | None = None
     send_many: Callable[[list[str | bytes]], Awaitable[object]] | None = None
+    read_message: (
+        Callable[[], AbstractAsyncContextManager[AsyncIterable[Sized]]] | None
+    ) = None
+    write_message: Callable[[], AbstractAsyncContextManager[Writer]] | None = None
     messages: AsyncIterable[object] | None = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
+import deflated
 from assignment import Assignment, hear_port, skip
-from counterpart import OPENINGS_AT_ONCE
+from counterpart import OPENINGS_AT_ONCE, STREAMED_SIZE
 from frames import build_message
 from meter import Meter, Scales
+from rows import MIB
 
 from .link import Link
 from .loop import Loop
@@ -45,6 +48,14 @@ def find_chunk(assignment: Assignment) -> int:
     return max(1, min(most, _BYTES_PER_TICK // assignment.size))
 
 
+def build_messages(assignment: Assignment) -> Sequence[str | bytes]:
+    """Build the messages that are sent one after the other, and then again."""
+    if assignment.kind == "json":
+        return deflated.build_pool(assignment.size)
+    kind = "binary" if assignment.kind == "mix" else assignment.kind
+    return [build_message(kind, assignment.size)]
+
+
 class Stage:
     """Plays the scene of an assignment with a library, on its event loop."""
 
@@ -58,11 +69,13 @@ class Stage:
         self._opened = 0
         self._port = 0
         self._chunk = find_chunk(assignment)
-        kind = "binary" if assignment.kind == "mix" else assignment.kind
-        self._message = build_message(kind, assignment.size)
+        self._pool = build_messages(assignment)
+        self._messages: Iterator[str | bytes] = itertools.cycle(self._pool)
         self._scenes: dict[str, Callable[[Link], Awaitable[None]]] = {
             "receive": self._receive,
             "send": self._send,
+            "read": self._read,
+            "write": self._write,
             "ask": self._ask,
             "answer": self._answer,
             "chat": self._answer,
@@ -134,19 +147,16 @@ class Stage:
     async def _send_on(self, link: Link) -> None:
         if self._assignment.style == "many":
             await self._send_many(link)
-        send, message = link.send, self._message
+        send, messages = link.send, self._messages
         chunk, tick = self._chunk, self._meter.tick
         while True:
-            for _ in range(chunk):
+            for message in itertools.islice(messages, chunk):
                 await send(message)
             tick(chunk)
 
     async def _send_many(self, link: Link) -> None:
-        send_many, batch, tick = (
-            link.send_many,
-            [self._message] * BATCH,
-            self._meter.tick,
-        )
+        send_many, tick = link.send_many, self._meter.tick
+        batch = list(itertools.islice(self._messages, BATCH))
         if send_many is None:
             skip("has no send_messages")
         while True:
@@ -154,10 +164,10 @@ class Stage:
             tick(BATCH)
 
     async def _ask(self, link: Link) -> None:
-        send, receive, message = link.send, link.receive, self._message
+        send, receive, messages = link.send, link.receive, self._messages
         chunk, tick = self._chunk, self._meter.tick
         while True:
-            for _ in range(chunk):
+            for message in itertools.islice(messages, chunk):
                 await send(message)
                 await receive()
             tick(chunk)
@@ -170,6 +180,44 @@ class Stage:
             for _ in range(chunk):
                 await answer()
             tick(chunk)
+
+    async def _read(self, link: Link) -> None:
+        """Read large messages part by part, or as many bytes in whole ones."""
+        tick, read_message = self._meter.tick, link.read_message
+        if self._assignment.style == "whole":
+            while True:
+                await link.receive()
+                tick(MIB)
+        if read_message is None:
+            skip("has no message_reader")
+        while True:
+            count = 0
+            async with read_message() as parts:
+                async for part in parts:
+                    count += len(part)
+                    if count >= MIB:
+                        tick(count)
+                        count = 0
+            tick(count)
+
+    async def _write(self, link: Link) -> None:
+        """Write such messages."""
+        tick, write_message = self._meter.tick, link.write_message
+        if self._assignment.style == "whole":
+            message = build_message("binary", MIB)
+            while True:
+                await link.send(message)
+                tick(MIB)
+        if write_message is None:
+            skip("has no message_writer")
+        (part,) = self._pool
+        parts_per_tick = MIB // self._assignment.size
+        while True:
+            async with write_message() as writer:
+                for _ in range(STREAMED_SIZE // MIB):
+                    for _ in range(parts_per_tick):
+                        await writer.send(part)
+                    tick(MIB)
 
     async def _open(self, link: Link) -> None:
         self._meter.tick(1)
@@ -192,5 +240,5 @@ class Stage:
 
     async def _broadcast_on(self) -> None:
         while True:
-            await self._library.broadcast(self._links, self._message)
+            await self._library.broadcast(self._links, self._pool[0])
             self._meter.tick(len(self._links))

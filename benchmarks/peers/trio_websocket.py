@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+import deflated
 import trio
 from assignment import HOST, Assignment, announce, skip, take_assignment
 
@@ -21,6 +22,15 @@ class TrioWebsocket:
     def __init__(self, assignment: Assignment, loop: TrioLoop) -> None:
         self._assignment = assignment
         self._loop = loop
+        # The older version knows none of it.
+        self._options: dict[str, object] = {}
+        if assignment.is_compressed:
+            self._options["compression"] = trio_websocket.PerMessageDeflate(
+                client_max_window_bits=deflated.WINDOW,
+                server_max_window_bits=deflated.WINDOW,
+                level=deflated.LEVEL,
+                mem_level=deflated.MEM_LEVEL,
+            )
 
     async def serve(self, handle: Callable[[Link], Awaitable[None]]) -> None:
         """Announce a port and serve on it for ever."""
@@ -34,6 +44,7 @@ class TrioWebsocket:
             HOST,
             0,
             self._assignment.make_server_context(),
+            **self._options,
         )
         server = await self._loop.nursery.start(run)
         announce(server.port)
@@ -44,6 +55,7 @@ class TrioWebsocket:
             self._loop.nursery,
             f"{self._assignment.url}:{port}/",
             self._assignment.make_client_context(),
+            **self._options,
         )
         return make_link(connection)
 
@@ -67,6 +79,8 @@ def make_link(connection: trio_websocket.WebSocketConnection) -> Link:
         answer,
         receive_many=getattr(connection, "get_messages", None),
         send_many=getattr(connection, "send_messages", None),
+        read_message=getattr(connection, "message_reader", None),
+        write_message=getattr(connection, "message_writer", None),
         messages=connection,
     )
 

@@ -11,6 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection, broadcast
 from websockets.asyncio.server import ServerConnection, serve
 
+from .deflate_factories import build_client_extensions, build_server_extensions
 from .link import Link
 from .loop import AsyncioLoop, run_asyncio
 from .scenes import Stage
@@ -34,6 +35,7 @@ class WebsocketsAsyncio:
             0,
             ssl=self._assignment.make_server_context(),
             compression=None,
+            extensions=build_server_extensions(self._assignment),
             ping_interval=None,
             max_size=None,
         )
@@ -46,6 +48,7 @@ class WebsocketsAsyncio:
             f"{self._assignment.url}:{port}/",
             ssl=self._assignment.make_client_context(),
             compression=None,
+            extensions=build_client_extensions(self._assignment),
             ping_interval=None,
             max_size=None,
             proxy=None,

@@ -12,6 +12,7 @@ from websockets.trio.client import connect
 from websockets.trio.connection import Connection, broadcast
 from websockets.trio.server import ServerConnection, serve
 
+from .deflate_factories import build_client_extensions, build_server_extensions
 from .link import Link
 from .scenes import Stage
 from .trio_loop import TrioLoop
@@ -37,6 +38,7 @@ class WebsocketsTrio:
             host=HOST,
             ssl=self._assignment.make_server_context(),
             compression=None,
+            extensions=build_server_extensions(self._assignment),
             ping_interval=None,
             max_size=None,
         )
@@ -49,6 +51,7 @@ class WebsocketsTrio:
             f"{self._assignment.url}:{port}/",
             ssl=self._assignment.make_client_context(),
             compression=None,
+            extensions=build_client_extensions(self._assignment),
             ping_interval=None,
             max_size=None,
             proxy=None,

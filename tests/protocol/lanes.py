@@ -72,5 +72,7 @@ class ViewingLane:
         self.decodes_views = True
         self.decode = lane.decode
         self.encode = lane.encode
+        self.cut = lane.cut
+        self.wrap = lane.wrap
         self.encode_batch = lane.encode_batch
         self.mask = lane.mask

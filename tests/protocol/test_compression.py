@@ -584,10 +584,18 @@ def test_messages_that_are_sent_together_are_compressed(
     assert ours.send_batch(["x" * 100, "y" * 100], 0, keys, 500)[1] == 1
 
 
-def test_an_engine_that_compresses_encodes_nothing_in_passing(
-    lane: Lane | None,
+@pytest.mark.parametrize("message", ["text " * 20, b"bytes" * 20, "short", b""])
+def test_a_message_is_compressed_in_passing_where_there_is_a_lane(
+    side: ConnectionType, lane: Lane | None, message: str | bytes
 ) -> None:
-    assert make_engine(CLIENT, lane).encode is None
+    engine, other = make_engine(side, lane), make_engine(side, lane)
+    key = find_key(side)
+    if lane is None:
+        assert engine.encode is None
+        return
+    assert engine.encode is not None
+    for _ in range(2):  # the second refers to the first
+        assert engine.encode(message, key) == other.send_message(message, key)
 
 
 @given(

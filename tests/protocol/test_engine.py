@@ -986,6 +986,20 @@ class Recorder:
         self.asked.append(Asked(bytes(data[start:]), is_client, limit, max_size))
         return self._lane.decode(data, start, is_client, limit, max_size)
 
+    def cut(  # noqa: PLR0917  # as declared
+        self,
+        data: bytes | memoryview,
+        start: int,
+        is_client: bool,  # noqa: FBT001  # as declared
+        limit: int,
+        max_size: int,
+        /,
+    ) -> tuple[list[bytes], int]:
+        raise AssertionError(data, start, is_client, limit, max_size)
+
+    def wrap(self, first: int, payload: bytes, masking_key: bytes | None, /) -> bytes:
+        raise AssertionError(first, payload, masking_key)
+
     def encode(self, message: str | bytes, masking_key: bytes | None, /) -> bytes:
         raise AssertionError(message, masking_key)
 

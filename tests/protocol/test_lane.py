@@ -56,7 +56,7 @@ def test_the_compiled_lane_is_the_best_if_it_is_there(
     wanted: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in = ModuleType(COMPILED)
-    for name in ("decode", "encode", "encode_batch", "mask"):
+    for name in ("decode", "encode", "cut", "wrap", "encode_batch", "mask"):
         setattr(stand_in, name, getattr(PYTHON_LANE, name))
     monkeypatch.setattr(package, "_speedups", stand_in, raising=False)
     lane = choose_lane(wanted)
@@ -113,6 +113,18 @@ def test_who_insists_on_the_compiled_lane_learns_that_it_was_not_built() -> None
         ("encode", (memoryview(b"x"), KEY)),
         ("encode", ("text", "1234")),
         ("encode", ("text", 1234)),
+        ("cut", ()),
+        ("cut", (b"", 0, True, 1)),
+        ("cut", ("text", 0, True, 1, 1)),
+        ("cut", (b"\xc1\0", "0", True, 1, 1)),
+        ("cut", (b"\xc1\0", 0, True, None, 1)),
+        ("cut", (b"\xc1\0", 0, True, 1, "1")),
+        ("wrap", ()),
+        ("wrap", (0xC1, b"x")),
+        ("wrap", (0xC1, "x", None)),
+        ("wrap", (0xC1, bytearray(b"x"), None)),
+        ("wrap", (0xC1, b"x", "1234")),
+        ("wrap", ("1", b"x", None)),
         ("encode_batch", ()),
         ("encode_batch", (["x"], 0, None)),
         ("encode_batch", (["x"], 0, None, 9, 9)),
@@ -159,8 +171,9 @@ class Undecided:
     [
         ("encode_batch", (Shrinking(), 0, None, 99), IndexError),
         ("decode", (b"\x81\0", 0, Undecided(), 1, 1), LookupError),
+        ("cut", (b"\xc1\0", 0, Undecided(), 1, 1), LookupError),
     ],
-    ids=["messages", "side"],
+    ids=["messages", "side", "other_side"],
 )
 def test_an_exception_of_an_argument_comes_through(
     lane: Lane, name: str, arguments: tuple[object, ...], error: type[Exception]
@@ -196,8 +209,13 @@ def use_everything(lane: Lane, inputs: Inputs) -> None:
     """Call each function in each way it can end, with the same objects every time."""
     stream, text, binary, surrogate, keys = inputs
     key, target = keys[:4], bytearray(4000)
+    compressed = build_frame(Opcode.TEXT, binary, None, rsv=4)
+    compressed += build_frame(Opcode.TEXT, binary, KEY, rsv=4)
     for is_client in (True, False):
         lane.decode(stream, 0, is_client, MANY, MANY)
+        lane.cut(compressed, 0, is_client, MANY, MANY)
+    for each in (None, key):
+        lane.wrap(0xC1, binary, each)
     for message in (text, binary):
         lane.encode(message, None)
         lane.encode(message, key)
@@ -209,6 +227,11 @@ def use_everything(lane: Lane, inputs: Inputs) -> None:
         ("decode", stream, -1, True, 1, 1),
         ("decode", stream, 0, True, None, 1),
         ("decode", stream, 0, Undecided(), 1, 1),
+        ("cut", compressed, -1, True, 1, 1),
+        ("cut", compressed, 0, Undecided(), 1, 1),
+        ("wrap", 0xC1, text, None),
+        ("wrap", 0xC1, binary, keys),
+        ("wrap", text, binary, None),
         ("encode", surrogate, None),
         ("encode", inputs, None),
         ("encode", text, keys),

@@ -432,6 +432,7 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
             turns.free
             and encode is not None
             and fragment_size is None
+            and compress
             and self._engine.state is _OPEN
             and self._closing.reason is None
             and (type(message) is str or type(message) is bytes)

@@ -27,7 +27,8 @@ from typing import NoReturn, cast
 
 import trio
 
-from .._protocol.engine import Encode, Engine
+from .._protocol.compressed_frames import Encode
+from .._protocol.engine import Engine
 from .._protocol.frame_header import Opcode
 from .._protocol.outgoing_message import OutgoingMessage
 from .._protocol.sliced_frame import SLICE_SIZE, SlicedFrame
@@ -137,7 +138,9 @@ class Sender:
         """Send what the stream did not take of a frame, and let others run."""
         if position < len(frame):
             try:
-                await self._outbox.send_rest(frame, position)
+                await self._outbox.send_rest(
+                    frame, position, must_leave=self._engine.keeps_context
+                )
             except OutboxBroken:
                 await self.raise_closed()
         if self._turns.is_used_up(len(frame) - position):

@@ -3,7 +3,7 @@
    Theory of operation
    ===================
 
-   This is lane.py once more: the same four functions with the same results. What a
+   This is lane.py once more: the same six functions with the same results. What a
    plain frame is, and why everything else is left to wsproto, is said there.
 
    The rules that keep it safe:
@@ -40,6 +40,8 @@
 enum {
     FINAL_TEXT = 0x81, /* FIN, no reserved bit, and the opcode */
     FINAL_BINARY = 0x82,
+    COMPRESSED_TEXT = 0xC1, /* with RSV1 (RFC 7692 section 6) */
+    COMPRESSED_BINARY = 0xC2,
     MASKED = 0x80,
     LENGTH = 0x7F,
     TWO_BYTE_LENGTH = 126,
@@ -270,21 +272,20 @@ reserve_scratch(Scratch *scratch, Py_ssize_t size)
 }
 
 typedef struct {
-    int is_text;
+    uint8_t first_byte;
     const uint8_t *key; /* or NULL */
     const uint8_t *payload;
     Py_ssize_t size; /* of the payload */
 } Frame;
 
-/* Find a plain frame that is whole at the beginning of the data.
+/* Find a frame that is whole at the beginning of the data, whatever its first byte.
 
    Returns whether there is one. */
 static int
 find_frame(const uint8_t *data, Py_ssize_t size, int is_masked, Py_ssize_t max_size,
            Frame *frame)
 {
-    if (size < 2 || (data[0] != FINAL_TEXT && data[0] != FINAL_BINARY)
-        || (data[1] & MASKED) != (is_masked ? MASKED : 0)) {
+    if (size < 2 || (data[1] & MASKED) != (is_masked ? MASKED : 0)) {
         return 0;
     }
     Py_ssize_t head = 2;
@@ -306,7 +307,7 @@ find_frame(const uint8_t *data, Py_ssize_t size, int is_masked, Py_ssize_t max_s
         || length > (uint64_t)max_size) {
         return 0;
     }
-    frame->is_text = data[0] == FINAL_TEXT;
+    frame->first_byte = data[0];
     frame->payload = data + head;
     frame->size = (Py_ssize_t)length;
     return 1;
@@ -348,7 +349,7 @@ static int
 append_message(PyObject *messages, const Frame *frame, Scratch *scratch)
 {
     PyObject *message =
-        frame->is_text ? decode_text(frame, scratch) : decode_binary(frame);
+        frame->first_byte == FINAL_TEXT ? decode_text(frame, scratch) : decode_binary(frame);
     if (message == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
             return -1;
@@ -376,7 +377,8 @@ decode_frames(PyObject *messages, const uint8_t *data, Py_ssize_t size, Py_ssize
     scratch.heap_size = 0;
     int status = 1;
     for (; limit > 0; limit--) {
-        if (!find_frame(data + start, size - start, !is_client, max_size, &frame)) {
+        if (!find_frame(data + start, size - start, !is_client, max_size, &frame)
+            || (frame.first_byte != FINAL_TEXT && frame.first_byte != FINAL_BINARY)) {
             break;
         }
         status = append_message(messages, &frame, &scratch);
@@ -393,14 +395,45 @@ decode_frames(PyObject *messages, const uint8_t *data, Py_ssize_t size, Py_ssize
     return build_pair(messages, start);
 }
 
+/* Take payloads from data, as above. */
 static PyObject *
-decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+cut_frames(PyObject *payloads, const uint8_t *data, Py_ssize_t size, Py_ssize_t start,
+           int is_client, Py_ssize_t limit, Py_ssize_t max_size)
+{
+    Frame frame;
+    const uint8_t first_byte = start < size ? data[start] : 0;
+    if (first_byte != COMPRESSED_TEXT && first_byte != COMPRESSED_BINARY) {
+        limit = 0;
+    }
+    for (; limit > 0; limit--) {
+        if (!find_frame(data + start, size - start, !is_client, max_size, &frame)
+            || frame.first_byte != first_byte) {
+            break;
+        }
+        PyObject *payload = decode_binary(&frame);
+        const int status = payload == NULL ? -1 : PyList_Append(payloads, payload);
+        Py_XDECREF(payload);
+        if (status < 0) {
+            Py_DECREF(payloads);
+            return NULL;
+        }
+        start = frame.payload + frame.size - data;
+    }
+    return build_pair(payloads, start);
+}
+
+typedef PyObject *(*Take)(PyObject *, const uint8_t *, Py_ssize_t, Py_ssize_t, int,
+                          Py_ssize_t, Py_ssize_t);
+
+/* Read the arguments, and take what is wanted. */
+static PyObject *
+take(const char *name, PyObject *const *args, Py_ssize_t nargs, Take take_frames)
 {
     Py_buffer data;
     Py_ssize_t start;
     Py_ssize_t limit;
     Py_ssize_t max_size;
-    if (check_count("decode", nargs, 5) < 0
+    if (check_count(name, nargs, 5) < 0
         || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
@@ -410,12 +443,28 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         const int is_client = PyObject_IsTrue(args[2]);
         PyObject *messages = is_client < 0 ? NULL : PyList_New(0);
         if (messages != NULL) {
-            result = decode_frames(messages, data.buf, data.len, start, is_client, limit,
-                                   max_size);
+            result = take_frames(messages, data.buf, data.len, start, is_client, limit,
+                                 max_size);
         }
     }
     PyBuffer_Release(&data);
     return result;
+}
+
+static PyObject *
+decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return take("decode", args, nargs, decode_frames);
+}
+
+PyDoc_STRVAR(cut_doc, "cut($module, data, start, is_client, limit, max_size, /)\n"
+                      "--\n\n"
+                      "Take the payloads of compressed messages.");
+
+static PyObject *
+cut(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return take("cut", args, nargs, cut_frames);
 }
 
 
@@ -508,6 +557,32 @@ encode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         write_frame((uint8_t *)PyBytes_AsString(frame), &message, key);
     }
     Py_DECREF(message.owner);
+    return frame;
+}
+
+PyDoc_STRVAR(wrap_doc, "wrap($module, first, payload, masking_key, /)\n"
+                       "--\n\n"
+                       "Build a frame.");
+
+static PyObject *
+wrap(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    const uint8_t *key = NULL;
+    Py_ssize_t first_byte;
+    Message message;
+    if (check_count("wrap", nargs, 3) < 0
+        || (args[2] != Py_None && read_key(args[2], &key) < 0)
+        || read_bytes(args[1], "a payload", &message.payload, &message.size) < 0
+        || read_integer(args[0], &first_byte) < 0) {
+        return NULL;
+    }
+    message.owner = args[1];
+    message.first_byte = (uint8_t)(first_byte & 0xFF);
+    PyObject *frame =
+        PyBytes_FromStringAndSize(NULL, measure_frame(&message, key != NULL));
+    if (frame != NULL) {
+        write_frame((uint8_t *)PyBytes_AsString(frame), &message, key);
+    }
     return frame;
 }
 
@@ -681,8 +756,9 @@ mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     {#name, (PyCFunction)(void (*)(void))(name), METH_FASTCALL, name##_doc}
 
 static PyMethodDef methods[] = {
-    METHOD(decode), METHOD(encode), METHOD(encode_batch),
-    METHOD(mask),   {NULL, NULL, 0, NULL},
+    METHOD(decode), METHOD(encode),       METHOD(cut),
+    METHOD(wrap),   METHOD(encode_batch), METHOD(mask),
+    {NULL, NULL, 0, NULL},
 };
 
 static PyModuleDef_Slot slots[] = {

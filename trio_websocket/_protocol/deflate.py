@@ -42,6 +42,7 @@ _CLIENT_WINDOW = "client_max_window_bits"
 
 _FLUSH_TAIL = b"\x00\x00\xff\xff"  # an empty block that is not compressed
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"  # the same, marked as the last
+_TAIL_AND_LAST_BLOCK = _FLUSH_TAIL + _LAST_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +299,9 @@ class Deflator:
         return compressed.removesuffix(_FLUSH_TAIL) or b"\x00"
 
 
+_ENDS_WITHIN_BLOCK = "the compressed message ends within a block"
+
+
 class BadCompression(Exception):
     """The bytes cannot be inflated. The text is a sentence without its end."""
 
@@ -338,6 +342,56 @@ class Inflator:
             self._end_message()
         return inflated
 
+    def inflate_all(
+        self, messages: Iterable[bytes], limit: int, max_size: int
+    ) -> tuple[list[bytes], BadCompression | None]:
+        """Inflate whole messages, each as ``inflate`` does.
+
+        Args:
+            messages: What came off the wire, each from the beginning of a message on.
+            limit: How many bytes may come into being of each.
+            max_size: How many bytes of all are enough.
+
+        Returns:
+            What came of each, and what is wrong with the next. If the last is as long
+            as the limit there may be more of it: it is to be asked for by ``inflate``.
+
+        """
+        parts: list[bytes] = []
+        try:
+            for data in messages:
+                decompressor = self._zlib
+                if self._rest is not _FLUSH_TAIL or decompressor is None:
+                    part = self.inflate(data, limit, is_last=True)
+                else:
+                    # What ``inflate`` does where the last message ended as they all do.
+                    part = decompressor.decompress(_FLUSH_TAIL + data, limit)
+                    if len(part) >= limit or decompressor.eof:
+                        part = self._go_on(part, limit)
+                    else:
+                        probe = decompressor.copy()
+                        wrong = probe.decompress(_TAIL_AND_LAST_BLOCK, 1)
+                        if wrong or not probe.eof or probe.unused_data:
+                            raise BadCompression(_ENDS_WITHIN_BLOCK)
+                parts.append(part)
+                max_size -= len(part)
+                if max_size <= 0 or len(part) >= limit:
+                    break
+        except zlib.error as error:
+            return parts, _describe(error)
+        except BadCompression as error:
+            return parts, error
+        return parts, None
+
+    def _go_on(self, part: bytes, limit: int) -> bytes:
+        """Go on where a decompressor stopped, of a message that ends with its data."""
+        decompressor = self._zlib
+        assert decompressor is not None
+        self._rest = decompressor.unused_data or decompressor.unconsumed_tail
+        if len(part) >= limit:
+            return part
+        return part + self.inflate(b"", limit - len(part), is_last=True)
+
     def _feed(self, data: bytes, limit: int) -> bytes:
         rest = self._rest + data
         parts: list[bytes] = []
@@ -362,22 +416,27 @@ class Inflator:
             self._zlib = None
         if decompressor.eof:
             return  # the end of a stream
-        is_wrong = _decompress(decompressor, _FLUSH_TAIL, 1)
         # Only between blocks this can be read as one, and nothing else tells where zlib
         # stands. It would be the end of a context that is kept, so a copy has to do.
         probe = decompressor.copy() if self._is_taken_over else decompressor
-        is_wrong += _decompress(probe, _LAST_BLOCK, 1)
-        if is_wrong or not probe.eof:
-            raise BadCompression("the compressed message ends within a block")
+        wrong = _decompress(probe, _TAIL_AND_LAST_BLOCK, 1)
+        if wrong or not probe.eof or probe.unused_data:
+            raise BadCompression(_ENDS_WITHIN_BLOCK)
+        if self._is_taken_over:
+            self._rest = _FLUSH_TAIL  # in front of what comes next
 
 
 def _decompress(decompressor: _Decompressor, data: bytes, limit: int) -> bytes:
     try:
         return decompressor.decompress(data, limit)
     except zlib.error as error:
-        # "Error -3 while decompressing data: invalid stored block lengths"
-        problem = str(error).partition(": ")[2]
-        raise BadCompression(f"the compressed message has an {problem}") from None
+        raise _describe(error) from None
+
+
+def _describe(error: zlib.error) -> BadCompression:
+    # "Error -3 while decompressing data: invalid stored block lengths"
+    problem = str(error).partition(": ")[2]
+    return BadCompression(f"the compressed message has an {problem}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ state first: to send what it forbids is a mistake of ours.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import wsproto.events
@@ -64,6 +64,7 @@ from wsproto.frame_protocol import CloseReason as WsprotoCloseReason
 from wsproto.utilities import ProtocolError as WsprotoError
 
 from .collector import Collector
+from .compressed_frames import FIRST_BYTES, MAX_SIZE, Encode, decode_all, make_encode
 from .deflate import BadCompression, Codec
 from .events import (
     CloseReceived,
@@ -130,9 +131,6 @@ _MAX_WAITING_SIZE = BUFFER_SIZE // 2
 _CLOSE_HAS_COME = (WsprotoState.REMOTE_CLOSING, WsprotoState.CLOSED)
 
 
-Encode = Callable[[str | bytes, bytes | None], bytes]
-
-
 class Engine:
     """The protocol of one open connection.
 
@@ -189,8 +187,9 @@ class Engine:
         if stack is not None:
             assert codec is None  # it is one of the stack
             lane = None
-        is_plain = lane is not None and codec is None
-        self.encode: Encode | None = lane.encode if lane and is_plain else None
+        self.encode: Encode | None = None
+        if lane is not None:
+            self.encode = lane.encode if codec is None else make_encode(lane, codec)
         self._lane = lane
         self._codec = codec
         self._inflation: Inflation | None = None  # of a message that has begun
@@ -393,7 +392,7 @@ class Engine:
                     self._data, self._start = b"", 0
                 return MessagesReceived(messages, end - start)
         if is_data:
-            return self._begin_part(first, data[start + 1])
+            return self._begin_part(first, data[start + 1], room, max_size)
         return self._begin_frame()
 
     def _go_on(self, max_size: int) -> Event | Pause | None:
@@ -405,11 +404,16 @@ class Engine:
         assert self._intake is not None
         return self._take_in(self._intake, max_size)
 
-    def _begin_part(self, first: int, second: int) -> Pause | None:
+    def _begin_part(
+        self, first: int, second: int, room: int, max_size: int
+    ) -> Event | Pause | None:
         """Take the beginning of a data frame that is not a plain message."""
         if self._intake is not None and self._is_extended(self._intake, first, second):
             return self._begin_extended(self._intake)
         if self._codec is not None and self._is_compressed(first, second):
+            lane, is_fresh = self._lane, self._inflation is None
+            if lane is not None and is_fresh and max_size and first in FIRST_BYTES:
+                return self._take_compressed(lane, self._codec, room, max_size)
             return self._begin_compressed(self._codec)
         is_masked = second >= _MASKED
         if self._lane is not None and self._is_fragment(first, is_masked=is_masked):
@@ -564,6 +568,59 @@ class Engine:
             is_beginning = opcode in (Opcode.TEXT, Opcode.BINARY)
             return is_beginning and self._message_kind is None
         return opcode == Opcode.CONTINUATION and self._inflation is not None
+
+    def _take_compressed(
+        self, lane: Lane, codec: Codec, room: int, max_size: int
+    ) -> Event | Pause | None:
+        """Take whole compressed messages, or the beginning of one that is not whole."""
+        data, start = self._data, self._start
+        payloads, end = lane.cut(data, start, self.is_client, room, MAX_SIZE)
+        if not payloads:
+            return self._begin_compressed(codec)
+        limit = min(WHOLE_STEP_SIZE, max_size + 1)
+        parts, error = codec.inflator.inflate_all(payloads, limit, WHOLE_STEP_SIZE)
+        is_unfinished = bool(parts) and len(parts[-1]) >= limit
+        messages = decode_all(data[start], parts[:-1] if is_unfinished else parts)
+        count = len(messages)
+        if count < len(payloads):
+            # To cut once more finds where that is.
+            _, end = lane.cut(data, start, self.is_client, count, MAX_SIZE)
+        if count < len(parts):
+            is_done = not is_unfinished or count < len(parts) - 1
+            end = self._resume(codec, end, parts[count], is_done=is_done)
+        elif error is not None:
+            end = self._resume(codec, end, error, is_done=True)
+        if end < len(data):
+            self._start = end
+        else:
+            self._data, self._start = b"", 0
+        if not messages:
+            return None
+        return MessagesReceived(messages, sum(map(len, parts[:count])))
+
+    def _resume(
+        self, codec: Codec, start: int, result: bytes | BadCompression, *, is_done: bool
+    ) -> int:
+        """Leave a message with which there is trouble to those who know what to do.
+
+        Args:
+            codec: What was used to inflate it.
+            start: Where its frame begins.
+            result: What has come into being, or what is wrong.
+            is_done: Whether that is all.
+
+        Returns:
+            Where its frame ends.
+
+        """
+        frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
+        assert frame is not None
+        self._is_frame_reported = False
+        self._inflation = Inflation(
+            codec.inflator, frame.opcode, is_masked=not self.is_client
+        )
+        self._inflation.resume(frame, result, is_done=is_done)
+        return start + frame.size + frame.payload_length
 
     def _begin_compressed(self, codec: Codec) -> Pause | None:
         """Take the header of a frame of a compressed message."""
@@ -910,7 +967,10 @@ class Engine:
                 break
             try:
                 key = keys[4 * number : 4 * number + 4] or None
-                frame = self.send_message(message, key)
+                if self.encode is None:
+                    frame = self.send_message(message, key)
+                else:
+                    frame = self.encode(message, key)
             except UnicodeEncodeError:
                 break
             parts.append(bytes(frame))

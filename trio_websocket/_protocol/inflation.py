@@ -16,7 +16,7 @@ told behind the last.
 
 from __future__ import annotations
 
-from .deflate import Inflator
+from .deflate import BadCompression, Inflator
 from .events import Piece
 from .frame_header import FrameHeader, Opcode, build_header, mask_payload
 from .part_decoder import NO_MASK, PartDecoder
@@ -46,6 +46,7 @@ class Inflation:
         "_is_masked",
         "_is_told",
         "_key",
+        "_pending",
         "_position",
         "_takes_end",
         "decoder",
@@ -69,6 +70,7 @@ class Inflation:
         self._is_told = False
         self._key: bytes | None = None
         self._position = 0
+        self._pending: tuple[bytes | BadCompression, bool] | None = None
 
     def is_whole(self, here: int) -> bool:
         """Whether the message is one frame, not too large and all of it here.
@@ -105,6 +107,22 @@ class Inflation:
         self._position = 0
         self._is_told = False
 
+    def resume(
+        self, frame: FrameHeader, result: bytes | BadCompression, *, is_done: bool
+    ) -> None:
+        """Take over a message in one frame that was inflated by somebody else.
+
+        Args:
+            frame: The header of its frame, all of which was used.
+            result: What has come into being, and is told next; or what is wrong.
+            is_done: Whether that is all.
+
+        """
+        self.begin_frame(frame)
+        self.left = 0
+        self.has_more = True
+        self._pending = result, is_done
+
     def inflate(self, chunk: bytes, max_size: int, step: int = STEP_SIZE) -> bytes:
         """Inflate some of the present frame.
 
@@ -118,6 +136,8 @@ class Inflation:
             BadCompression: If it cannot be inflated.
 
         """
+        if self._pending is not None:
+            return self._take_pending(*self._pending)
         room = max_size + 1 - self.size
         limit = min(step, room) if room > 0 and max_size else step
         is_last = self._takes_end and self.left == len(chunk)
@@ -127,6 +147,19 @@ class Inflation:
         self.has_more = len(data) == limit
         self.is_done = is_last and not self.has_more
         return data
+
+    def _take_pending(
+        self,
+        result: bytes | BadCompression,
+        is_done: bool,  # noqa: FBT001  # it was kept like this
+    ) -> bytes:
+        self._pending = None
+        if isinstance(result, BadCompression):
+            raise result
+        self.size = len(result)
+        self.has_more = not is_done
+        self.is_done = is_done
+        return result
 
     def needs_telling(self, data: bytes) -> bool:
         """Whether what has come into being is to be told, be it nothing."""

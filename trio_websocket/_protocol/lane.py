@@ -40,15 +40,22 @@ from typing import Protocol
 _FINAL_TEXT = 0x81
 _FINAL_BINARY = 0x82
 _MASKED = 0x80
+_COMPRESSED = 0x40  # RSV1
 _MAX_SHORT_LENGTH = 125
 _MAX_TWO_BYTE_LENGTH = 0xFFFF
 _TWO_BYTE_LENGTH = 126
 _EIGHT_BYTE_LENGTH = 127
 _KEY_SIZE = 4
 
-# The first two bytes of short frames, by the second of them.
-_TEXT_HEADERS = tuple(bytes((_FINAL_TEXT, second)) for second in range(256))
-_BINARY_HEADERS = tuple(bytes((_FINAL_BINARY, second)) for second in range(256))
+
+@cache
+def _find_headers(first: int) -> Sequence[bytes]:
+    """Make the first two bytes of short frames, by the second of them."""
+    return tuple(bytes((first, second)) for second in range(256))
+
+
+_TEXT_HEADERS = _find_headers(_FINAL_TEXT)
+_BINARY_HEADERS = _find_headers(_FINAL_BINARY)
 
 _MAX_INTEGER_SIZE = 8192  # bytes: from about here on, translating is faster
 _read = int.from_bytes
@@ -105,6 +112,51 @@ class Lane(Protocol):
         Raises:
             TypeError: If it is not text or bytes.
             UnicodeEncodeError: If text has surrogates that UTF-8 cannot carry.
+            ValueError: If the key is of another size.
+
+        """
+        ...
+
+    def cut(  # noqa: PLR0917  # likewise
+        self,
+        data: bytes | memoryview,
+        start: int,
+        is_client: bool,  # noqa: FBT001  # likewise
+        limit: int,
+        max_size: int,
+        /,
+    ) -> tuple[list[bytes], int]:
+        """Take the payloads of compressed messages of one kind, unmasked.
+
+        Their frames would be plain if RSV1 were not set; what is in them is not looked
+        at. Text ends in front of binary messages, and the other way round.
+
+        Args:
+            data: Received bytes.
+            start: Where a frame begins; its kind is what is taken.
+            is_client: Whether we are the client: then frames come unmasked.
+            limit: The most messages to take.
+            max_size: The largest payload to take, in bytes.
+
+        Returns:
+            The payloads, and the position behind the last of them.
+
+        Raises:
+            ValueError: If the data ends before the start.
+
+        """
+        ...
+
+    def wrap(self, first: int, payload: bytes, masking_key: bytes | None, /) -> bytes:
+        """Build a frame.
+
+        Args:
+            first: Its first byte.
+            payload: Its payload, not masked yet.
+            masking_key: Four bytes, or None for the frame of a server.
+
+        Raises:
+            TypeError: If the payload is not bytes.
             ValueError: If the key is of another size.
 
         """
@@ -177,6 +229,8 @@ class _Functions:
         [bytes | memoryview, int, bool, int, int], tuple[list[str | bytes], int]
     ]
     encode: Callable[[str | bytes, bytes | None], bytes]
+    cut: Callable[[bytes | memoryview, int, bool, int, int], tuple[list[bytes], int]]
+    wrap: Callable[[int, bytes, bytes | None], bytes]
     encode_batch: Callable[
         [Sequence[object], int, bytes | None, int], tuple[bytes, int]
     ]
@@ -223,6 +277,8 @@ def _load_compiled() -> Lane:
         decodes_views=True,
         decode=compiled.decode,
         encode=compiled.encode,
+        cut=compiled.cut,
+        wrap=compiled.wrap,
         encode_batch=compiled.encode_batch,
         mask=compiled.mask,
     )
@@ -280,6 +336,40 @@ def decode(  # noqa: PLR0917  # as declared
     return messages, start
 
 
+def cut(  # noqa: PLR0917  # as declared
+    data: bytes | memoryview,
+    start: int,
+    is_client: bool,  # noqa: FBT001  # as declared
+    limit: int,
+    max_size: int,
+    /,
+) -> tuple[list[bytes], int]:
+    """See ``Lane.cut``."""
+    data = _read_bytes(data)
+    size = len(data)
+    _check_start(start, size)
+    payloads: list[bytes] = []
+    flag, key_size = (0, 0) if is_client else (_MASKED, _KEY_SIZE)
+    first = data[start] if start < size else 0
+    if first ^ _COMPRESSED not in {_FINAL_TEXT, _FINAL_BINARY}:
+        return payloads, start
+    while len(payloads) < limit and start + 2 + key_size <= size:
+        length = data[start + 1] - flag
+        body = start + 2 + key_size
+        if not 0 <= length <= _MAX_SHORT_LENGTH:
+            length, length_size = _read_length(data, start + 2, length)
+            body += length_size
+        end = body + length
+        if data[start] != first or end > size or not 0 <= length <= max_size:
+            break
+        payload = data[body:end]
+        if flag:
+            payload = _turn_mask(payload, data[body - _KEY_SIZE : body])
+        payloads.append(payload)
+        start = end
+    return payloads, start
+
+
 def encode(message: object, masking_key: bytes | None, /) -> bytes:
     """See ``Lane.encode``."""
     if isinstance(message, str):
@@ -290,6 +380,19 @@ def encode(message: object, masking_key: bytes | None, /) -> bytes:
         headers = _BINARY_HEADERS
     else:
         raise TypeError("a message must be str or bytes")
+    return _frame(headers, payload, masking_key)
+
+
+def wrap(first: int, payload: object, masking_key: bytes | None, /) -> bytes:
+    """See ``Lane.wrap``."""
+    if not isinstance(payload, bytes):
+        raise TypeError("a payload must be bytes")
+    return _frame(_find_headers(first & 0xFF), payload, masking_key)
+
+
+def _frame(
+    headers: Sequence[bytes], payload: bytes, masking_key: bytes | None
+) -> bytes:
     length = len(payload)
     if masking_key is None:
         if length <= _MAX_SHORT_LENGTH:
@@ -447,6 +550,8 @@ PYTHON_LANE: Lane = _Functions(
     decodes_views=False,
     decode=decode,
     encode=encode,
+    cut=cut,
+    wrap=wrap,
     encode_batch=encode_batch,
     mask=mask,
 )

@@ -16,6 +16,8 @@ from .frame_header import build_header, mask_payload
 from .lane import Lane
 
 SLICE_SIZE = 131_072  # bytes: half of it costs more calls, twice of it the cache
+_FIN = 0x80
+_RSV_SHIFT = 4
 _PLAIN_SLICE_SIZE = 2 * SLICE_SIZE  # of what is not masked, and so not touched
 
 
@@ -132,13 +134,12 @@ def build_frame(
     """
     if lane is not None and len(payload) > SLICE_SIZE:
         return SlicedFrame(opcode, payload, masking_key, lane, fin=fin, rsv=rsv)
+    if lane is not None:
+        first = (_FIN if fin else 0) | rsv << _RSV_SHIFT | opcode
+        return lane.wrap(first, bytes(payload), masking_key)
     header = build_header(
         opcode, len(payload), fin=fin, rsv=rsv, masking_key=masking_key
     )
     if masking_key is None:
         return header + payload
-    if lane is None:
-        return header + mask_payload(bytes(payload), masking_key)
-    masked = bytearray(len(payload))
-    lane.mask(masked, payload, 0, len(payload), masking_key)
-    return header + masked
+    return header + mask_payload(bytes(payload), masking_key)

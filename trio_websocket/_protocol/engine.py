@@ -967,7 +967,7 @@ class Engine:
                 break
             try:
                 key = keys[4 * number : 4 * number + 4] or None
-                if self.encode is None:
+                if self.encode is None or not has_keys:
                     frame = self.send_message(message, key)
                 else:
                     frame = self.encode(message, key)

@@ -46,11 +46,17 @@ class ExtendedMessage(OutgoingMessage):
     def build(
         self, data: bytes | memoryview, *, is_last: bool, max_size: int | None = None
     ) -> Iterator[bytes | SlicedFrame]:
-        """Build the frames of a part; none if the message has to be whole for that."""
+        """Build the frames of a part; none if the message has to be whole for that.
+
+        Raises:
+            TypeError: If an extension returns what it may not; none was built then.
+            ValueError: If an extension changes what it may not. Likewise.
+
+        """
         if self._stack.has_message_level and not is_last:
             self._parts.append(bytes(data))
             return iter(())
-        return super().build(data, is_last=is_last, max_size=max_size)
+        return iter([*super().build(data, is_last=is_last, max_size=max_size)])
 
     def _encode(
         self,

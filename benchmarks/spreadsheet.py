@@ -33,8 +33,8 @@ def build_lines(blocks: Sequence[Block]) -> Iterator[list[str]]:
         ]
 
 
-# What a reader compares with: the fastest library, the others, and what no library can
-# pass on the same loop.
+# What a reader compares with: the fastest library, the others, what no library can pass
+# on the same loop, and whole messages where ours are in parts.
 _COMPARED = (
     "picows-uvloop",
     "aiohttp-uvloop",
@@ -43,6 +43,8 @@ _COMPARED = (
     "old",
     "floor-trio-fd",
     "floor-socket",
+    "floor-zlib",
+    "ours-whole",
 )
 
 
@@ -63,7 +65,8 @@ def build_ratios(blocks: Sequence[Block]) -> Iterator[list[str]]:
     for block in blocks:
         for peer in ROSTER:
             line = block.find(peer.name)
-            if peer.family == "ours" and line is not None:
+            is_shown = peer.family == "ours" and peer.name not in _COMPARED
+            if is_shown and line is not None:
                 title = block.row.title + peer.title.removeprefix("trio-websocket")
                 lines = [block.find(other.name) for other in others]
                 ratios = [format_ratio(block.compare(line, it)) for it in lines]

@@ -168,6 +168,36 @@ async def test_the_instances_belong_to_the_connection() -> None:
         assert counts == [(1, 0), (0, 1), (0, 0), (0, 0)]
 
 
+async def test_messages_in_parts_go_through_them() -> None:
+    """Those of messages are given the whole, those of frames each part."""
+    makers = [Count, Turn]
+    async with open_pair(makers, makers) as (client, server):
+        for sender, receiver in ((client, server), (server, client)):
+            async with sender.message_writer() as writer:
+                await writer.send("abc")
+                await writer.send("def")
+            assert await receiver.get_message() == "abcdef"
+            await sender.send_message(b"0123456789", fragment_size=3)
+            async with receiver.message_reader() as reader:
+                assert await reader.read() == b"0123456789"
+            await sender.send_message(bytearray(b"whole"))
+            assert await receiver.get_message() == b"whole"
+
+
+async def test_a_message_in_parts_that_an_extension_refuses_ends_the_connection() -> (
+    None
+):
+    """Its beginning may be gone."""
+    async with open_pair([Count], [Count]) as (client, server):
+        with pytest.raises(ValueError, match="unfit"):
+            async with client.message_writer() as writer:
+                await writer.send(b"unfit")
+        with pytest.raises(ConnectionClosed):
+            await server.get_message()
+        assert server.closed is not None
+        assert server.closed.code == CloseCode.INTERNAL_ERROR
+
+
 async def test_two_extensions_of_one_bit_are_not_accepted_together() -> None:
     """S-64."""
     rival = type("Rival", (Mark,), {"name": "x-rival"})

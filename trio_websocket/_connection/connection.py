@@ -527,12 +527,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         async with self.message_writer(
             reader.kind, compress=compress, fragment_size=fragment_size
         ) as writer:
-            if reader.kind == "text":
-                async for text in reader:
-                    await writer.send(text)
-            else:
-                async for data in reader:
-                    await writer.send(data)
+            async for part in reader:
+                await writer.send(part)
 
     def message_writer(
         self,

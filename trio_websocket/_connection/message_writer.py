@@ -119,11 +119,18 @@ class MessageWriter:
                 raise ValueError("a message without parts needs a kind")
             else:
                 self._sender.check_open()
-                # Cancelled, it has sent the frame all the same.
-                await self._send(b"", is_last=True)  # noqa: ASYNC102
+                await self._finish()  # noqa: ASYNC102  # it sends in any case
         finally:
             self._sender.release()
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _finish(self) -> None:
+        """End the message; one that is cancelled has done so all the same."""
+        try:
+            await self._send(b"", is_last=True)
+        except Exception:
+            self._sender.give_up()  # an extension has failed
+            raise
 
     async def _send(self, data: bytes | memoryview, *, is_last: bool) -> None:
         if self._message is None:

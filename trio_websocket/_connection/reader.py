@@ -223,10 +223,7 @@ class Reader:
         thousand times as much into it, so there is an end to that.
         """
         self._is_finishing = True
-        limit = max(_MAX_FINISHING_SIZE, 2 * self._max_size)
         while self._pump() is None:
-            if self._inbox.unread_size >= limit:
-                break
             await trio.lowlevel.checkpoint()
 
     def refill(self, limit: int, *, is_more: bool) -> None:
@@ -238,18 +235,19 @@ class Reader:
             pause = self._pump(limit, is_more=is_more)
         elif not self._is_flowing:
             return
-        for _ in range(_RECEIVES_PER_CALL):
-            if pause is not Pause.DATA or is_more or not self._receive_for_caller():
-                return
-            pause = self._pump(limit)
+        if not is_more:
+            self._receive_more(pause, limit)
 
     def advance(self) -> None:
         """Decode, and receive, for a task that reads a message while it arrives."""
-        pause = self._pump(1)
+        self._receive_more(self._pump(1), 1)
+
+    def _receive_more(self, pause: Pause | None, limit: int) -> None:
+        """Receive and decode for a task until it has something, or nothing is there."""
         for _ in range(_RECEIVES_PER_CALL):
             if pause is not Pause.DATA or not self._receive_for_caller():
                 return
-            pause = self._pump(1)
+            pause = self._pump(limit)
 
     def skip(self) -> None:
         """Drop the rest of the message that was being read.
@@ -388,7 +386,7 @@ class Reader:
     def _look_for_stop(self, *, is_asked: bool, is_more: bool) -> Pause | None:
         """Act on what stopped the reader if its time has come."""
         if self._inbox.is_closed or (self._is_finishing and self._too_big is None):
-            return None
+            return Pause.ENDED if self._has_enough else None
         is_waiting_for_data = not (
             self._engine.has_undecoded or self._violation or self._too_big
         )
@@ -407,6 +405,12 @@ class Reader:
         if self._too_big is not None:
             return self._judge_size(*self._too_big)
         return None
+
+    @property
+    def _has_enough(self) -> bool:
+        """Whether so much is unread that the rest is dropped when the stream is."""
+        limit = max(_MAX_FINISHING_SIZE, 2 * self._max_size)
+        return self._is_finishing and self._inbox.unread_size >= limit
 
     def _is_part_waiting(self, *, is_asked: bool) -> bool:
         """Whether the task that reads a message has to do something first."""

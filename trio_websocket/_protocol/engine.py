@@ -958,6 +958,7 @@ class Engine:
             return self._lane.encode_batch(messages, start, masking_keys, max_size)
         parts: list[bytes] = []
         keys = masking_keys or b""
+        frame: bytes | SlicedFrame
         for number, message in enumerate(islice(messages, start, None)):
             if not isinstance(message, str | bytes):
                 break
@@ -967,10 +968,10 @@ class Engine:
                 break
             try:
                 key = keys[4 * number : 4 * number + 4] or None
-                if self.encode is None or not has_keys:
-                    frame = self.send_message(message, key)
-                else:
+                if self.encode is not None and has_keys:
                     frame = self.encode(message, key)
+                else:
+                    frame = self.send_message(message, key)
             except UnicodeEncodeError:
                 break
             parts.append(bytes(frame))

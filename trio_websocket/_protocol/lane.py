@@ -17,6 +17,9 @@ A lane stops in front of the first frame that is not, and has no opinion about i
 is wrong with it, if anything, is for wsproto to say. So a lane is right if it takes
 nothing that wsproto would not take as well, and if it makes the same message of it.
 
+Of frames that would be plain if they were not compressed, a lane takes the payloads
+(``cut``), and has no opinion about what is in them; ``compressed_frames`` has.
+
 A lane knows nothing of what came before. That a message may begin at ``start`` is what
 the caller has to know.
 

@@ -554,6 +554,24 @@ class Engine:
         for event in self._wsproto.events():
             assert isinstance(event, wsproto.events.Message)
 
+    def _take_header(self) -> FrameHeader | Pause | None:
+        """Take the header of a frame that wsproto does not get.
+
+        Returns:
+            The header; why there is none yet; or None if it breaks the rules, so that
+            wsproto has to get the frame after all.
+
+        """
+        start = self._start
+        frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
+        if frame is None:
+            return self._ask_for_data()
+        if frame.size != measure_shortest(frame) or frame.payload_length > MAX_PAYLOAD:
+            return None
+        self._start += frame.size
+        self._is_frame_reported = False
+        return frame
+
     # Compressed messages, by way of plain fragments.
 
     def _is_compressed(self, first: int, second: int) -> bool:
@@ -624,14 +642,9 @@ class Engine:
 
     def _begin_compressed(self, codec: Codec) -> Pause | None:
         """Take the header of a frame of a compressed message."""
-        start = self._start
-        frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
-        if frame is None:
-            return self._ask_for_data()
-        if frame.size != measure_shortest(frame) or frame.payload_length > MAX_PAYLOAD:
-            return self._begin_frame()
-        self._start += frame.size
-        self._is_frame_reported = False
+        frame = self._take_header()
+        if not isinstance(frame, FrameHeader):
+            return frame or self._begin_frame()
         if self._inflation is None:
             self._inflation = Inflation(
                 codec.inflator, frame.opcode, is_masked=not self.is_client
@@ -705,14 +718,9 @@ class Engine:
 
     def _begin_extended(self, intake: Intake) -> Pause | None:
         """Take the header of a frame that extensions decode."""
-        start = self._start
-        frame = parse_header(bytes(self._data[start : start + MAX_HEADER_SIZE]))
-        if frame is None:
-            return self._ask_for_data()
-        if frame.size != measure_shortest(frame) or frame.payload_length > MAX_PAYLOAD:
-            return self._begin_frame()
-        self._start += frame.size
-        self._is_frame_reported = False
+        frame = self._take_header()
+        if not isinstance(frame, FrameHeader):
+            return frame or self._begin_frame()
         intake.begin_frame(frame)
         return None
 

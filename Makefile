@@ -122,7 +122,7 @@ lanes: env  ## run the tests with each lane that is not the default, without cov
 	@set -e; for lane in off python; do \
 		echo "== lane $$lane"; \
 		TRIO_WEBSOCKET_LANE=$$lane "$(PY)" -m pytest -p no:cacheprovider \
-			tests/connection tests/client tests/server tests/integration tests/testing; \
+			tests/connection tests/integration; \
 	done
 
 # The editable installation builds the compiled parts, where there is a compiler. Version

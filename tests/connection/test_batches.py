@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -19,6 +20,7 @@ from trio_websocket._protocol.frame_header import (
     build_header,
 )
 from trio_websocket._protocol.state import ConnectionState
+from trio_websocket.frames import Frame, Opcode as FrameOpcode
 from trio_websocket.testing import FaultyStream
 
 from .rig import OpenStreamPair, Rig, open_pair, open_rig, settle
@@ -633,3 +635,22 @@ async def test_of_a_cancelled_call_some_first_messages_were_sent_whole(
                 got.append(message)
         assert got == messages[: len(got)]
         await client.ping()
+
+
+async def test_a_batch_of_bombs_is_bounded() -> None:
+    """One receive may hold a hundred times as much as it has bytes."""
+    squeezer = zlib.compressobj(wbits=-15)
+    async with open_rig(is_compressed=True) as rig:
+        frames: list[bytes] = []
+        for _ in range(60):
+            bomb = squeezer.compress(bytes(2**20)) + squeezer.flush(zlib.Z_SYNC_FLUSH)
+            frame = Frame(FrameOpcode.BINARY, bomb[:-4], rsv1=True)
+            frames.append(frame.pack())
+        await rig.peer.send_bytes(b"".join(frames))
+        await settle()
+        count = 0
+        while count < 60:
+            messages = await rig.connection.get_messages()
+            assert set(messages) == {bytes(2**20)}
+            assert len(messages) <= 4
+            count += len(messages)

@@ -147,6 +147,18 @@ async def test_a_close_amid_a_message_is_not_the_end_of_a_stream() -> None:
             await stream.receive_some()
 
 
+async def test_a_close_behind_a_message_that_has_hardly_begun_is_no_end_either() -> (
+    None
+):
+    async with open_rig() as rig:
+        await rig.peer.send_frame(BINARY, b"", fin=False)
+        await rig.peer.send_frame(CLOSE, b"\x03\xe8")
+        stream = rig.connection.as_stream()
+        for _ in range(2):
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.receive_some()
+
+
 async def test_a_connection_that_is_lost_breaks_the_stream() -> None:
     async with open_rig() as rig:
         await rig.peer.stream.aclose()

@@ -89,6 +89,7 @@ async def open_pair(
     *,
     is_compressed: bool = False,
     max_message_size: int = 2**20,
+    message_queue_size: int = 1,
 ) -> AsyncGenerator[Pair]:
     """Open a client and a server that are connected in memory."""
     ours, theirs = trio.testing.memory_stream_pair()
@@ -102,6 +103,7 @@ async def open_pair(
             extensions=server,
             compression=compression,
             max_message_size=max_message_size,
+            message_queue_size=message_queue_size,
         )
         opened.append(await request.accept())
 
@@ -196,6 +198,90 @@ async def test_a_message_in_parts_that_an_extension_refuses_ends_the_connection(
             await server.get_message()
         assert server.closed is not None
         assert server.closed.code == CloseCode.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+async def test_a_message_over_the_limit_is_not_read_as_an_empty_one(
+    *, is_compressed: bool
+) -> None:
+    async with open_pair([Count], [Count], is_compressed=is_compressed) as pair:
+        client, server = pair
+        await client.send_message(bytes(2**20 + 1))
+        with pytest.raises(ConnectionClosed):
+            async with server.message_reader() as reader:
+                await reader.read()
+        assert server.closed is not None
+        assert server.closed.code == CloseCode.MESSAGE_TOO_BIG
+
+
+class Picky(FrameExtension):
+    """Refuses the third frame."""
+
+    name: ClassVar[str] = "x-picky"
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def encode(self, frame: Frame) -> Frame:
+        self.count += 1
+        if self.count == 3:
+            raise ValueError("not the third")
+        return frame
+
+    def decode(self, frame: Frame) -> Frame:
+        return frame
+
+
+@pytest.mark.parametrize("fragment_size", [None, 10_000])
+async def test_what_was_compressed_and_not_sent_is_not_referred_to(
+    fragment_size: int | None,
+) -> None:
+    async with open_pair([Picky], [Picky], is_compressed=True) as (client, server):
+        for number in range(5):
+            message = f"pay {number} to Eve, " * 30
+            if number == 2:
+                with pytest.raises(ValueError, match="third"):
+                    await client.send_message(message, fragment_size=fragment_size)
+            else:
+                await client.send_message(message, fragment_size=fragment_size)
+                assert await server.get_message() == message
+
+
+class Faulty(Count):
+    """Has a mistake that shows at the third message."""
+
+    name: ClassVar[str] = "x-faulty"
+
+    def decode(self, kind: str, data: bytes, max_size: int) -> bytes:
+        if data.endswith(b":bug"):
+            raise KeyError(kind)
+        return super().decode(kind, data, max_size)
+
+
+@pytest.mark.parametrize("has_reader", [True, False])
+async def test_a_mistake_in_an_extension_takes_no_message_along(
+    *, has_reader: bool
+) -> None:
+    async with open_pair([Faulty], [Faulty], message_queue_size=0) as (client, server):
+        for message in ("one", "two", "bug", "more"):
+            await client.send_message(message)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        got: list[str | bytes] = []
+        failures = 0
+        with trio.fail_after(5):
+            while not server.closed:
+                try:
+                    if has_reader:
+                        async with server.message_reader() as reader:
+                            got.append(await reader.read())
+                    else:
+                        got += await server.get_messages()
+                except KeyError:
+                    failures += 1
+                except ConnectionClosed:
+                    break
+        assert got == ["one", "two"]
+        assert failures == 1
 
 
 async def test_two_extensions_of_one_bit_are_not_accepted_together() -> None:

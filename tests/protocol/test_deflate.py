@@ -572,3 +572,29 @@ def test_any_bytes_are_inflated_or_refused(
         assert (
             len(make_inflator(**takeover).inflate(wire, limit, is_last=True)) <= limit
         )
+
+
+@pytest.mark.parametrize(("count", "is_much"), [(63, False), (64, True), (9999, True)])
+def test_a_peer_that_ends_its_stream_again_and_again_is_refused(
+    count: int, *, is_much: bool
+) -> None:
+    """Each time costs two bytes there, and here as much as thousands."""
+    inflator = Inflator(15, is_taken_over=True)
+    payload = b"\x03\x00" * count + b"\x00"
+    if is_much:
+        with pytest.raises(BadCompression, match="too often"):
+            inflator.inflate(payload, 1000, is_last=True)
+    else:
+        assert inflator.inflate(payload, 1000, is_last=True) == b""
+
+
+def test_who_forgets_its_context_is_understood() -> None:
+    deflator = Deflator(15, is_taken_over=True, level=6, mem_level=8)
+    inflator = Inflator(15, is_taken_over=True)
+    text = b"the same words once more"
+    for is_lost in (False, True, False, False):
+        compressed = deflator.compress(text)
+        if is_lost:
+            deflator.forget()
+        else:
+            assert inflator.inflate(compressed, 1000, is_last=True) == text

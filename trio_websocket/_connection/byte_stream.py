@@ -124,15 +124,12 @@ class ByteStream(trio.abc.Stream):
         self, limit: int
     ) -> bytes:
         while True:
-            is_amid_message = self._message is not None
             try:
                 if self._message is None:
                     self._message = await self._open()
                 data = await self._message.take(limit)
             except ConnectionClosed as closed:
-                return self._end(  # noqa: ASYNC910  # as above
-                    closed, is_amid_message=is_amid_message
-                )
+                return self._end(closed)  # noqa: ASYNC910  # as above
             if data:
                 return data  # noqa: ASYNC910  # as above
             self._message.leave()
@@ -152,10 +149,11 @@ class ByteStream(trio.abc.Stream):
             raise closing.error() from closing.cause
         return Source(self._link, incoming, b"".join, abandon="drain")
 
-    def _end(self, closed: ConnectionClosed, *, is_amid_message: bool) -> bytes:
+    def _end(self, closed: ConnectionClosed) -> bytes:
         """Say that nothing more will come, in Trio's words."""
         if self._link.closing.is_ours:
             raise trio.ClosedResourceError from closed
+        is_amid_message = self._message is not None
         if is_amid_message or not self._link.closing.is_orderly:
             raise trio.BrokenResourceError from closed
         return b""

@@ -312,8 +312,9 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
         """Take all messages at hand, one at least, in the order in which they came.
 
         At hand is what was received already; that may be more messages than the queue
-        holds, up to those of one receive. Messages behind the peer's Close do not
-        count, nor does what is decoded only after something that came before it.
+        holds, up to those of one receive, or about 1 MiB of what is inflated. Messages
+        behind the peer's Close do not count, nor does what is decoded only after
+        something that came before it.
 
         Args:
             limit: The most messages to take; None sets no limit.
@@ -539,7 +540,8 @@ class WebSocketConnection(trio.abc.Channel[str | bytes]):
     ) -> MessageWriter:
         """Send one message part by part: ``async with`` the writer is the message.
 
-        Each part leaves at once, compressed or not. Until the block is left no other
+        Each part leaves at once, compressed or not; only an extension of messages has
+        them kept until the message is whole. Until the block is left no other
         message leaves this end; pings and pongs do. A block that is left by an
         exception or a cancellation ends the connection with 1011, because a message
         cannot be left unfinished.

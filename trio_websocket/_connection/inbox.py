@@ -51,6 +51,7 @@ Message = str | bytes
 
 _MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
 _NONE: deque[Message] = deque(maxlen=0)  # what an idle connection has; see ``put``
+_MAX_BATCH_BYTES = 1_048_576  # one receive may hold a hundred times that, compressed
 BATCH_SIZE = 256  # messages: what a task that wants one decodes at once, at most
 
 
@@ -308,13 +309,22 @@ class Inbox:
         if not self.messages and self.is_closed:
             raise InboxClosed
         taken: list[Message] = []
+        size = 0  # of what was decoded for this call
         while self.messages and len(taken) < limit:
-            if len(self.messages) <= limit - len(taken):
-                taken += self.messages
-                self.messages.clear()
-                self._refill(limit - len(taken), is_more=True)
-            else:
+            if len(self.messages) > limit - len(taken):
                 taken.append(self.messages.popleft())
+                continue
+            taken += self.messages
+            self.messages.clear()
+            if size >= _MAX_BATCH_BYTES:
+                break
+            before = self._fresh_size
+            try:
+                self._refill(limit - len(taken), is_more=True)
+            except BaseException:  # an extension of the program's has failed
+                self.messages.extendleft(reversed(taken))
+                raise
+            size += self._fresh_size - before
         self.taken_size = self._fresh_size if has_asked else sum(map(_measure, taken))
         if taken:
             self._on_taken()
@@ -380,7 +390,12 @@ class Inbox:
     ) -> None:
         ticket = _Ticket(self._tickets, max_size=max_size)
         self.is_streaming = True
-        self._advance()
+        try:
+            self._advance()
+        except BaseException:  # an extension of the program's has failed
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
+            raise
         if ticket.message is None and not self.is_closed:
             self._on_taken()
             await ticket.wait()

@@ -435,12 +435,20 @@ class Reader:
         kind = part if piece is None else piece.data
         self._too_big = None
         self._message_size = 0
-        incoming = self._inbox.begin(kind)
+        incoming = self._begin(kind)
         incoming.size_left -= size
         if part:
             incoming.add(part, is_last=False)
         if piece is not None:
             self._add_part(incoming, piece)
+
+    def _begin(self, part: str | bytes) -> IncomingMessage:
+        """Give a message that has begun to the task that will read it."""
+        incoming = self._inbox.begin(part)
+        if not self._engine.tells_parts:
+            # What extensions change is not decoded if it is over the limit.
+            incoming.size_left = min(incoming.size_left, self._max_size)
+        return incoming
 
     def _judge_violation(self, violation: ViolationFound) -> Pause | None:
         """Act on a violation once the messages before it were taken."""
@@ -494,7 +502,7 @@ class Reader:
         if inbox.is_streaming:
             incoming = inbox.incoming
             if incoming is None and inbox.wants_parts:
-                incoming = inbox.begin(piece.data)
+                incoming = self._begin(piece.data)
             if incoming is not None and not incoming.is_whole:
                 self._add_part(incoming, piece)
                 return

@@ -40,6 +40,10 @@ _TAKEOVERS = ("server_no_context_takeover", "client_no_context_takeover")
 _SERVER_WINDOW = "server_max_window_bits"
 _CLIENT_WINDOW = "client_max_window_bits"
 
+# What one part of a message may hold of streams that end: two bytes are enough for one,
+# and each costs as much as some kilobytes of others.
+_MAX_STREAMS = 64
+
 _FLUSH_TAIL = b"\x00\x00\xff\xff"  # an empty block that is not compressed
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"  # the same, marked as the last
 _TAIL_AND_LAST_BLOCK = _FLUSH_TAIL + _LAST_BLOCK
@@ -280,6 +284,10 @@ class Deflator:
         """Whether a message refers to those before, so that none may be left out."""
         return self._is_taken_over
 
+    def forget(self) -> None:
+        """Refer to nothing that was compressed before: it may not have left."""
+        self._zlib = None
+
     def compress(self, data: bytes | memoryview, *, is_last: bool = True) -> bytes:
         """Compress a message or a part of one; the parts together are the message.
 
@@ -395,7 +403,7 @@ class Inflator:
     def _feed(self, data: bytes, limit: int) -> bytes:
         rest = self._rest + data
         parts: list[bytes] = []
-        while True:
+        for _ in range(_MAX_STREAMS):
             decompressor = self._zlib
             # What follows the last block of a stream is another one.
             if decompressor is None or (decompressor.eof and rest):
@@ -407,6 +415,7 @@ class Inflator:
             if not (decompressor.unused_data and limit):
                 self._rest = rest
                 return b"".join(parts)
+        raise BadCompression("the compressed message ends its stream too often")
 
     def _end_message(self) -> None:
         """Put back what was left out, and see that the message ends between blocks."""

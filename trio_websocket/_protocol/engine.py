@@ -77,6 +77,7 @@ from .events import (
     ViolationFound,
 )
 from .extended_message import ExtendedMessage
+from .extension import Kind
 from .extension_intake import Intake
 from .extension_stack import BadExtended, ExtensionStack
 from .fragmented_message import FragmentedMessage
@@ -1007,13 +1008,15 @@ class Engine:
     ) -> bytes:
         """Build the frame that the extensions make of a message."""
         assert masking_key is not None or not self.is_client
-        if isinstance(message, str):
-            opcode, data = Opcode.TEXT, message.encode()
-            data, rsv = stack.encode_message("text", data, compress=compress)
-        else:
-            opcode = Opcode.BINARY
-            data, rsv = stack.encode_message("bytes", bytes(message), compress=compress)
-        return stack.build_frame(opcode, data, masking_key, rsv=rsv)
+        kind: Kind = "text" if isinstance(message, str) else "bytes"
+        opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+        data = message.encode() if isinstance(message, str) else bytes(message)
+        try:
+            data, rsv = stack.encode_message(kind, data, compress=compress)
+            return stack.build_frame(opcode, data, masking_key, rsv=rsv)
+        except BaseException:
+            stack.forget()
+            raise
 
     def _send_by_wsproto(self, message: str | bytes | memoryview) -> bytes:
         if isinstance(message, str):

@@ -56,7 +56,11 @@ class ExtendedMessage(OutgoingMessage):
         if self._stack.has_message_level and not is_last:
             self._parts.append(bytes(data))
             return iter(())
-        return iter([*super().build(data, is_last=is_last, max_size=max_size)])
+        try:
+            return iter([*super().build(data, is_last=is_last, max_size=max_size)])
+        except BaseException:
+            self._stack.forget()
+            raise
 
     def _encode(
         self,

@@ -65,6 +65,11 @@ class Deflation(MessageExtension):
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
 
+    def forget(self) -> None:
+        """Refer to nothing that was compressed before."""
+        if self._codec.deflator is not None:
+            self._codec.deflator.forget()
+
     def encode(self, kind: Kind, data: bytes) -> bytes | None:  # noqa: ARG002  # the same
         """Compress a message, if it is worth it."""
         deflator = self._codec.deflator
@@ -128,6 +133,16 @@ class ExtensionStack:
         self.has_message_level: bool = bool(self._message_level)
 
     # Out.
+
+    def forget(self) -> None:
+        """Take note that what was encoded last will not leave.
+
+        Compression is then begun anew. Extensions of the program's are not told: what
+        they raise is theirs to see to.
+        """
+        for extension, _ in self._message_level:
+            if isinstance(extension, Deflation):
+                extension.forget()
 
     def encode_message(
         self, kind: Kind, data: bytes, *, compress: bool = True

@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--time-limit",
         type=float,
-        default=1800,
+        default=3600,
         metavar="SECONDS",
         help="the time that each role may take (default: %(default)s)",
     )

@@ -223,7 +223,7 @@ class Reader:
         thousand times as much into it, so there is an end to that.
         """
         self._is_finishing = True
-        while self._pump() is None:
+        while self._pump() is None:  # noqa: ASYNC110  # others run meanwhile
             await trio.lowlevel.checkpoint()
 
     def refill(self, limit: int, *, is_more: bool) -> None:

@@ -916,3 +916,18 @@ async def test_an_end_that_is_found_while_a_task_asks_is_told() -> None:
     with pytest.raises(InboxClosed):
         await inbox.open(math.inf)
     assert inbox.spare == 2
+
+
+def test_what_was_taken_is_put_back_if_what_follows_cannot_be_decoded() -> None:
+    """An extension of the program's may have a mistake."""
+
+    def decode(limit: int, /, *, is_more: bool) -> None:
+        if is_more:
+            raise KeyError(limit)
+        put(inbox, "one", "two")
+
+    inbox = build_inbox(refill=decode)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            inbox.take_all(5)
+        assert list(inbox.messages) == ["one", "two"]

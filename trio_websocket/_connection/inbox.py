@@ -393,8 +393,7 @@ class Inbox:
         try:
             self._advance()
         except BaseException:  # an extension of the program's has failed
-            if ticket in self._tickets:
-                self._tickets.remove(ticket)
+            self._tickets[:] = [other for other in self._tickets if other is not ticket]
             raise
         if ticket.message is None and not self.is_closed:
             self._on_taken()

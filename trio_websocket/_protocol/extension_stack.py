@@ -67,8 +67,9 @@ class Deflation(MessageExtension):
 
     def forget(self) -> None:
         """Refer to nothing that was compressed before."""
-        if self._codec.deflator is not None:
-            self._codec.deflator.forget()
+        deflator = self._codec.deflator
+        if deflator is not None:
+            deflator.forget()
 
     def encode(self, kind: Kind, data: bytes) -> bytes | None:  # noqa: ARG002  # the same
         """Compress a message, if it is worth it."""

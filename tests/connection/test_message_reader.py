@@ -796,23 +796,6 @@ async def test_who_waits_is_told_when_the_stream_is_closed() -> None:
         await check_connection(rig)
 
 
-async def test_a_message_that_goes_while_it_is_awaited_is_not_taken_for_whole() -> None:
-    async with open_reader(length=4) as (rig, reader), trio.open_nursery() as nursery:
-        assert isinstance(reader, BytesReader)
-
-        async def wait() -> None:
-            with pytest.raises(trio.ClosedResourceError):
-                await reader.read()
-
-        nursery.start_soon(wait)
-        await settle()
-        await rig.peer.send_bytes(build_rest(rig.peer, b"abcd", 0))
-        # Until the task is about to be woken with the end of the message.
-        while not rig.link.inbox.unread_size:
-            await trio.lowlevel.checkpoint()
-        await reader.aclose()
-
-
 @pytest.mark.parametrize("text", ["", "unread"])
 async def test_nothing_can_be_read_behind_the_block(text: str) -> None:
     async with open_rig() as rig:
